@@ -26,8 +26,8 @@ CONTENT = USED = 16
 ITEMS = 24
 # PyArrayObject_fields: data, int nd, dimensions, strides, base, descr, int flags.
 DATA, NDIM, DIMENSIONS, STRIDES, DESCRIPTION, FLAGS = 16, 24, 32, 40, 56, 64
-# NPY_ARRAY_C_CONTIGUOUS | NPY_ARRAY_ALIGNED, NPY_ARRAY_ALIGNED, NPY_ARRAY_WRITEABLE.
-IN_ORDER, ALIGNED, WRITEABLE = 0x0101, 0x0100, 0x0400
+# NPY_ARRAY_C_CONTIGUOUS | NPY_ARRAY_ALIGNED, and each of the two, NPY_ARRAY_WRITEABLE.
+IN_ORDER, CONTIGUOUS, ALIGNED, WRITEABLE = 0x0101, 0x0001, 0x0100, 0x0400
 # The places of PyArray_New and PyArray_SetBaseObject in NumPy's table of C functions, fixed by its ABI.
 _NEW_COPY, _NEW_ARRAY, _SET_BASE = 85, 93, 282
 # PyTypeObject: the flags, and Py_TPFLAGS_TUPLE_SUBCLASS among them.
@@ -145,6 +145,19 @@ def function_offsets() -> tuple[int, ...]:
     parts = (sample.__code__, sample.__defaults__, sample.__kwdefaults__)
     words = [word_at(id(sample) + WORD * place) for place in range(type(sample).__basicsize__ // WORD)]
     return tuple(WORD * words.index(id(part)) for part in parts) if all(id(part) in words for part in parts) else ()
+
+
+@functools.cache
+def item_size_offset() -> int:
+    """Where NumPy's dtypes keep the bytes of an item, as an int of 32 bits at least; 0 if not known.
+
+    NumPy 1 and 2 have other places for it.
+    """
+    samples = [np.dtype(name) for name in ("?", "f4", "f8", "c16", "V3", "V1000", "S70000", "U5")]
+    for place in range(2 * WORD, np.dtype.__basicsize__, WORD // 2):
+        if all(ctypes.c_int32.from_address(id(x) + place).value == x.itemsize for x in samples):
+            return place
+    return 0
 
 
 def c_function(name: str) -> int:

@@ -63,8 +63,15 @@ MOST_AXES = 32
 FIRST_VERSION, UNTRACKED, ASK_WRITE, ASK_KEEP = 107, 108, 109, 110
 # NumPy's scalars that count as Python's numbers among the arguments of compiled functions.
 NUMPY_SINGLE, NUMPY_INTEGER = 111, 112
+# NumPy's dtype of truths, where one of its dtypes keeps the bytes of an item (0: not known), and the class of shapes.
+P_BOOL, ITEM_SIZE, SHAPE = 113, 114, 115
+# The functions that serve any question that asked.py answers.
+SLOW_DATA_PTR, SLOW_DIM, SLOW_IS_CONTIGUOUS, SLOW_NUMEL = 116, 117, 118, 119
+SLOW_OFFSET, SLOW_SIZE, SLOW_STRIDE = 120, 121, 122
+SLOW_BOOL, SLOW_FLOAT, SLOW_INT, SLOW_ITEM, SLOW_LEN = 123, 124, 125, 126, 127
+SLOW_GRAD, SLOW_GRAD_FN, SLOW_IS_LEAF, SLOW_REQUIRES = 128, 129, 130, 131
 # The tables of methods stand from here on.
-TABLES = 113
+TABLES = 132
 METHODS = 448
 KNOWN_WORDS = TABLES + METHODS
 
@@ -153,15 +160,16 @@ FROM_OPERAND, NUMBER_F32, NUMBER_F64, NUMBER_I64, FROM_ADDRESS, FROM_READER, FRO
 AS_IT_STANDS = 7
 # A view: the operand's number; rank (or ITSELF for the operand, DETACHED for a tensor without history), addresses of
 # the sizes and of the strides in bytes; how far from the operand's data it begins; NumPy's type number, dtype object,
-# type object; what joins the operand's chain; whether it can be written where the operand can.
+# type object; what joins the operand's chain; whether it can be written where the operand can; whether it is one
+# only of an operand that begins where its memory does.
 ITSELF, DETACHED = -1, -2
 VIEW_OPERAND, VIEW_RANK, VIEW_SIZES, VIEW_STRIDES, VIEW_OFFSET = 0, 1, 2, 3, 4
-VIEW_NUMBER, VIEW_DTYPE, VIEW_TYPE, VIEW_CHAIN, VIEW_WRITEABLE = 5, 6, 7, 8, 9
+VIEW_NUMBER, VIEW_DTYPE, VIEW_TYPE, VIEW_CHAIN, VIEW_WRITEABLE, VIEW_OF_FIRST = 5, 6, 7, 8, 9, 10
 # After a view at places that the program computed stand a dict of chains by the places' number, the function that makes
 # the view where that has none, and how many places there are.  A place: the number of the result that says where, the
 # size of the axis and its stride in bytes; of one that is a span the number of its last element, and how far from the
 # first that is.
-VIEW_CHAINS, VIEW_MAKER, VIEW_PLACES, PLACED_WORDS, PLACE_AT_WORDS = 10, 11, 12, 13, 5
+VIEW_CHAINS, VIEW_MAKER, VIEW_PLACES, PLACED_WORDS, PLACE_AT_WORDS = 11, 12, 13, 14, 5
 # A result: dtype object, NumPy's type number, rank, address of the sizes, type object, or 0 for one that becomes no
 # tensor.  Of a large one the rank is
 # POOLED, and a function that gives an array from runtime/results.py stands for the sizes.  Of a number that becomes no

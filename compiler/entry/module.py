@@ -20,7 +20,13 @@ from adjit.runtime.layout import c_function
 FUNCTION, COMPILED, NUMBERS = "adjit_function", "adjit_compiled", "adjit_numbers"
 BACKWARD, GRAD, VECTORCALL = "adjit_backward", "adjit_grad", "adjit_vectorcall"
 SET_ITEM = "adjit_setitem"
-_EXPORTS = (FUNCTION, COMPILED, VECTORCALL, BACKWARD, GRAD, NUMBERS, SET_ITEM)
+# The entries that answer questions about a tensor (asked.py).
+QUESTIONS = (
+    "adjit_bool", "adjit_data_ptr", "adjit_dim", "adjit_float", "adjit_grad_fn", "adjit_gradient", "adjit_int",
+    "adjit_is_contiguous", "adjit_is_leaf", "adjit_item", "adjit_len", "adjit_numel", "adjit_offset", "adjit_requires",
+    "adjit_size", "adjit_stride",
+)  # fmt: skip
+_EXPORTS = (FUNCTION, COMPILED, VECTORCALL, BACKWARD, GRAD, NUMBERS, SET_ITEM, *QUESTIONS)
 # What calls of small functions cost is saved by inlining them, which the short pipeline does too: its code is within a
 # tenth of the long one's, for a third of the time.  LLVM makes quick code in a sixth of that, by which calls of small
 # operations take 1.4 times as long: a process runs it that finds no other in the disk cache, until it has run for long.
@@ -38,6 +44,7 @@ def entry_text() -> str:
 
 def _functions() -> list[FunctionType]:
     from adjit.compiler.entry import (
+        asked,
         backward,
         compiled,
         cotangents,
@@ -63,7 +70,7 @@ def _functions() -> list[FunctionType]:
     )
 
     first = (objects, guards, overlap, operands, opening, trees, places, making, record, views, results, shown)
-    last = (serve, compiled, parts, lists, backward, explore, cotangents, walk, gradients, numbers)
+    last = (serve, asked, compiled, parts, lists, backward, explore, cotangents, walk, gradients, numbers)
     return [function for part in (*first, *last) for function in part.FUNCTIONS]
 
 

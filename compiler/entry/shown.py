@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from adjit.compiler.entry.interpreter import Py_IncRef
 from adjit.compiler.entry.known import (
+    ARRAY,
     DETACHED,
     ITSELF,
+    M_ARRAY,
     MOST_RESULTS,
     RECORDING,
+    T_ARRAY,
+    T_MEMORY,
     T_REQUIRES,
     TRUE,
+    VIEW_OF_FIRST,
     VIEW_OPERAND,
     VIEW_RANK,
     VIEWS,
@@ -19,6 +24,13 @@ from adjit.compiler.entry.record import record
 from adjit.compiler.entry.results import returned
 from adjit.compiler.entry.views import detached, view_of
 from adjit.compiler.llvm.words import known, room, set_word, word
+from adjit.runtime.layout import DATA, TYPE
+
+
+def begins_memory(tensor: int) -> int:
+    """Whether a tensor's first element is its memory's."""
+    whole = word(word(tensor + known(T_MEMORY)) + known(M_ARRAY))
+    return word(whole + TYPE) == known(ARRAY) and word(whole + DATA) == word(word(tensor + known(T_ARRAY)) + DATA)
 
 
 def is_shown(view: int, operands: int, needs: int) -> int:
@@ -27,6 +39,8 @@ def is_shown(view: int, operands: int, needs: int) -> int:
     rank = word(view + 8 * VIEW_RANK)
     if rank == DETACHED:
         return 1
+    if word(view + 8 * VIEW_OF_FIRST) and not begins_memory(tensor):
+        return 0
     # Of a view that is not recorded, Python notes so.
     return needs != 0 or rank == ITSELF or word(tensor + known(T_REQUIRES)) != known(TRUE)
 
@@ -68,4 +82,4 @@ def views_served(signature: int, operands: int, held: int, needs: int) -> int:
     return found
 
 
-FUNCTIONS = (is_shown, shown, views_served)
+FUNCTIONS = (begins_memory, is_shown, shown, views_served)

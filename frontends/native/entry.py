@@ -22,6 +22,7 @@ from adjit.memory import FIRST_VERSION, PERIOD, UNTRACKED, Memory, ask_keep, ask
 from adjit.native.words import address, mixed
 from adjit.nn.parameter import Parameter
 from adjit.runtime import callable, layout
+from adjit.size import Size
 from adjit.state import MODE, STATE, epoch_here, is_user_frame, user_location
 from adjit.tensor import Tensor
 
@@ -118,6 +119,9 @@ class Entry:
         self.known[k.NEW_ARRAY] = layout.new_array_address()
         self.known[k.NEW_COPY] = layout.new_copy_address()
         self.known[k.SET_BASE] = layout.set_base_address()
+        self.known[k.SHAPE], self.known[k.ITEM_SIZE] = self.keep(Size), layout.item_size_offset()
+        for number, dtype in ((k.P_F32, np.float32), (k.P_F64, np.float64), (k.P_I64, np.int64), (k.P_BOOL, np.bool_)):
+            self.known[number] = self.keep(np.dtype(dtype))
         self._definitions: list[tuple[np.ndarray, str]] = []
         self._served: list[ReferenceType[Any]] = []  # whose pointers are to be changed
         self._library, self._is_quick = load_entry(address(self.known))
@@ -184,13 +188,15 @@ class Entry:
     def serve_assignment(self, assign: Callable[..., Any]) -> None:
         """Let `Tensor.__setitem__` write to plain parts of tensors natively; `assign` serves the others."""
         self.known[k.A_SET_SLOW] = self.keep(assign)
-        for number, dtype in ((k.P_F32, np.float32), (k.P_F64, np.float64), (k.P_I64, np.int64)):
-            self.known[number] = self.keep(np.dtype(dtype))
         self.known[k.ELLIPSIS] = id(...)
         text = documented("__setitem__", assign)
         Tensor.__setitem__ = _new_method()(  # type: ignore[method-assign]
             Tensor, self._definition("__setitem__", text, "adjit_setitem")
         )
+
+    def answering(self, name: str, function: Callable[..., Any], symbol: str) -> Any:
+        """A method descriptor of `Tensor` for a question, whose answer is native where it is plain."""
+        return _new_method()(Tensor, self._definition(name, documented(name, function), symbol))
 
     def serve_compiled(self, cls: type, slot: str, call: Callable[..., Any]) -> None:
         """Serve calls of compiled functions natively, by the table in a slot of theirs; `call` serves the others."""

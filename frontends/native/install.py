@@ -18,6 +18,7 @@ from adjit.native.entry import Entry, documented, native_entry
 from adjit.native.operation import AFTER_CALLER, LATER, MUCH_LATER, NEVER, Operation
 from adjit.native.plans import Plans
 from adjit.native.pullbacks import Pullbacks
+from adjit.native.questions import serve_questions
 from adjit.native.steps import Steps
 from adjit.tensor import Tensor
 
@@ -52,7 +53,8 @@ _OTHERS = (
 )  # fmt: skip
 # Views, and what may give its operand back.
 _VIEWS = (
-    "adjoint", "atleast_1d", "atleast_2d", "bfloat16", "bool", "broadcast_to", "byte", "char", "chunk",
+    "adjoint", "as_strided", "atleast_1d", "atleast_2d", "bfloat16", "bool", "broadcast_to", "byte", "char",
+    "chunk",
     "contiguous", "detach", "diagonal", "double", "dsplit", "expand", "expand_as", "flatten", "float", "half",
     "hsplit", "int", "long", "moveaxis", "movedim", "narrow", "permute", "ravel", "reshape", "select", "short",
     "split", "split_with_sizes", "squeeze", "swapaxes", "swapdims", "t", "tensor_split", "to", "transpose",
@@ -214,6 +216,7 @@ class _Serving:
     def methods(self) -> None:
         """Serve the methods of `Tensor` that are loaded."""
         self.entry.serve_assignment(Tensor.__setitem__)
+        serve_questions(self.entry)
         for name in (*_OPERATORS, *_FREE, *_OTHERS, *_VIEWS, *_IN_PLACE):
             function = vars(Tensor).get(name)
             if _is_ours(function):

@@ -15,7 +15,7 @@ from adjit.ir.shape import Dim, Size, evaluate, product
 from adjit.native.any_size import AnySize, at_any_size
 from adjit.native.kernels import kernel_of, program_of_steps
 from adjit.native.opening import sum_of_sizes
-from adjit.native.operation import call_guards, is_servable, new_tensors
+from adjit.native.operation import call_guards, is_servable, new_tensors, reads_by_stride
 from adjit.native.program import Watched
 from adjit.native.signature import Operand, Signature, operand_for
 from adjit.native.view_words import view_blocks
@@ -102,7 +102,7 @@ def _signature(
     for guard in found.tracer.guards:
         opening.guard(guard)
     views = view_blocks(watched)
-    if not views and not is_servable(watched):
+    if reads_by_stride(seen) or (not views and not is_servable(watched)):
         return None
     recorded = None
     if any(tensor.requires_grad for tensor in results) and seen.steps:

@@ -304,7 +304,7 @@ class Operation:
             self._converted.add((_kinds(form, examples), float))  # a step's pullback is for one number
             return None
         views = [] if in_place or seen.written else view_blocks(watched)
-        if not views and not is_servable(watched):
+        if not views and (not is_servable(watched) or reads_by_stride(seen)):
             return None
         recorded = None
         if in_place and not fits_in(results[0], examples[0]):
@@ -410,6 +410,11 @@ def new_tensors(returned: list[Tensor], operands: tuple[Any, ...], *, or_all: bo
     given = {*map(id, operands)}
     found = [*{id(x): x for x in returned if id(x) not in given}.values()]
     return found if found or not or_all else returned
+
+
+def reads_by_stride(seen: Seen) -> bool:
+    """Whether a call takes views whose places count from the beginning of an operand's memory."""
+    return any(step.op.name == "as_strided" for step in seen.steps)
 
 
 def is_servable(watched: Watched) -> bool:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from adjit.native.program import Watched
     from adjit.view_results import PlacedViews
 
-_WORDS = k.VIEW_WRITEABLE + 1
+_WORDS = k.VIEW_OF_FIRST + 1
 
 
 def view_blocks(watched: Watched) -> list[np.ndarray]:
@@ -42,9 +42,12 @@ def _block(watched: Watched, result: Tensor) -> np.ndarray | None:
     position = None if result._base is None else watched.position(result._base)
     if position is None:
         return None
-    found = view_words(result, watched.operands[position], watched.kept)
+    operand = watched.operands[position]
+    found = view_words(result, operand, watched.kept)
     if found is not None:
         found[k.VIEW_OPERAND] = position
+        steps = result._chain[len(operand._chain) :]
+        found[k.VIEW_OF_FIRST] = any(op.name == "as_strided" for op, _ in steps)  # its offset is the memory's
     return found
 
 

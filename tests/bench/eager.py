@@ -1,6 +1,6 @@
 """Eager operations beside PyTorch's, the late ones first: `python -m tests.bench.eager [--only TEXT] [--rounds N]`.
 
-Every operation runs on few elements, where a call's own cost shows, and on 100 KB, where its kernel does; one thread,
+Operations run on few elements, where a call's own cost shows, and most on 100 KB, where their kernels do; one thread,
 both libraries in turn.  What recorded operations leave behind is dropped at once.
 """
 
@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from tests.bench.calls import Figure, compare, measure, table
+from tests.bench.eager_usual import USUAL, Operation
 
 SIZES = (10, 25_600)
 # So long, or so often, an operation is called before it is measured.
@@ -48,7 +49,6 @@ class Data:
         self.one = library.tensor(1.0)
 
 
-Operation = Callable[[Any, Data], object]
 READING: dict[str, Operation] = {
     "x[mask]": lambda t, d: d.x[d.mask],
     "x[x > 0]": lambda t, d: d.x[d.x > 0],
@@ -141,7 +141,7 @@ COUNTING: dict[str, Operation] = {
     "matrix by vector": lambda t, d: d.weight @ d.row[0],
     "linear of one row": lambda t, d: t.nn.functional.linear(d.row, d.weight),
 }
-OPERATIONS = {**READING, **OUT, **WRITING, **MAKING, **COUNTING}
+AT_ALL_SIZES = {**READING, **OUT, **WRITING, **MAKING, **COUNTING}
 
 
 def _warm(call: Callable[[], object]) -> None:
@@ -165,7 +165,8 @@ def run(rounds: int, only: str, seconds: float) -> list[Figure]:
     figures = []
     for count in SIZES:
         data = [(library, Data(library, count)) for library in (adjit, torch)]
-        for name, operation in OPERATIONS.items():
+        operations = AT_ALL_SIZES if count > SIZES[0] else {**AT_ALL_SIZES, **USUAL}
+        for name, operation in operations.items():
             if only not in name:
                 continue
             calls = [lambda pair=pair, operation=operation: operation(*pair) for pair in data]  # type: ignore[misc]
