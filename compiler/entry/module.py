@@ -45,6 +45,7 @@ def entry_text() -> str:
 def _functions() -> list[FunctionType]:
     from adjit.compiler.entry import (
         asked,
+        assigning,
         backward,
         compiled,
         cotangents,
@@ -59,6 +60,7 @@ def _functions() -> list[FunctionType]:
         operands,
         overlap,
         parts,
+        placed,
         places,
         record,
         results,
@@ -70,8 +72,9 @@ def _functions() -> list[FunctionType]:
     )
 
     first = (objects, guards, overlap, operands, opening, trees, places, making, record, views, results, shown)
-    last = (serve, asked, compiled, parts, lists, backward, explore, cotangents, walk, gradients, numbers)
-    return [function for part in (*first, *last) for function in part.FUNCTIONS]
+    last = (serve, compiled, lists, backward, explore, cotangents, walk, gradients, numbers)
+    apart = (asked, parts, placed, assigning)
+    return [function for part in (*first, *last, *apart) for function in part.FUNCTIONS]
 
 
 def _text_of(functions: Sequence[FunctionType]) -> str:

@@ -1,20 +1,16 @@
 """Word functions that write numbers or another tensor's elements to a part of a tensor: `x[1:3] = 0.5`.
 
 An index is made of ints, slices that go upwards, None and `...`; it says where the part begins, and the sizes and the
-strides of its axes.  No signature is needed: every call is served alike.  Whatever is not as plain as that is Python's.
+strides of its axes.
 """
 
 from __future__ import annotations
 
-from adjit.compiler.entry.interpreter import Py_IncRef, PyTuple_Size, memcpy
+from adjit.compiler.entry.interpreter import PyTuple_Size, memcpy
 from adjit.compiler.entry.known import (
-    A_SET_SLOW,
     ELLIPSIS,
     FLOAT,
     INTEGER,
-    IS_RECORDING,
-    IS_TRACING,
-    MODE,
     MOST_AXES,
     NONE,
     NUMBER_F32,
@@ -27,16 +23,13 @@ from adjit.compiler.entry.known import (
     T_BASE,
     T_DTYPE,
     T_HISTORY,
-    T_MEMORY,
     T_REQUIRES,
     T_SEEN,
     TRUE,
     TUPLE,
 )
-from adjit.compiler.entry.making import written
-from adjit.compiler.entry.objects import OUTSIDE, array_of, in_order, integer, is_tensor
+from adjit.compiler.entry.objects import OUTSIDE, array_of, integer, is_tensor
 from adjit.compiler.entry.operands import number
-from adjit.compiler.entry.serve import mode_is_known, spread
 from adjit.compiler.llvm.words import half, known, room, set_half, set_word, word
 from adjit.runtime.layout import (
     ALIGNED,
@@ -49,7 +42,6 @@ from adjit.runtime.layout import (
     NDIM,
     STRIDES,
     TYPE,
-    WRITEABLE,
 )
 
 # The places in a part: where it begins, its rank, the sizes and the strides in bytes of at most MOST_AXES axes.
@@ -349,8 +341,8 @@ def put_all(part: int, source: int, size: int) -> int:
     return 0
 
 
-def one_number(part: int, source: int, array: int, value: int, cell: int) -> int:
-    """Fill `source` with a number in an array's dtype, which stands in `cell`; 0 for one that is Python's."""
+def number_put(array: int, value: int, cell: int) -> int:
+    """Put a number in an array's dtype into `cell`; 0 for one that is Python's."""
     type = word(value + TYPE)
     kind = NUMBER_F32
     if word(array + DESCRIPTION) == known(P_F64):
@@ -359,7 +351,12 @@ def one_number(part: int, source: int, array: int, value: int, cell: int) -> int
         kind = NUMBER_I64
     if type != known(INTEGER) and (type != known(FLOAT) or kind == NUMBER_I64):
         return 0
-    if not number(kind, value, cell):
+    return number(kind, value, cell)
+
+
+def one_number(part: int, source: int, array: int, value: int, cell: int) -> int:
+    """Fill `source` with a number in an array's dtype, which stands in `cell`; 0 for one that is Python's."""
+    if not number_put(array, value, cell):
         return 0
     set_word(source + P_START, cell)
     set_word(source + P_RANK, 0)
@@ -389,20 +386,13 @@ def put_apart(part: int, source: int, size: int) -> int:
     return 1
 
 
-def assigned(target: int, index: int, value: int) -> int:
-    """Write a value to a part of a tensor: 1, or 0 where Python must, or -1 with a Python error set."""
+def assigned_part(target: int, index: int, value: int, recording: int) -> int:
+    """Write a value to a part of a tensor in order; 0 where Python must."""
     part = room(PART_WORDS)
     source = room(PART_WORDS)
     cell = room(1)
     single = room(1)
-    if not mode_is_known():
-        return -1
-    recording = word(known(MODE) + IS_RECORDING)
-    if word(known(MODE) + IS_TRACING) or not is_tensor(target) or not has_no_history(target, recording):
-        return 0
     array = array_of(target)
-    if array == 0 or half(array + FLAGS) & WRITEABLE == 0 or not in_order(array):
-        return 0
     size = element_bytes(array)
     items = single
     count = 1
@@ -410,7 +400,7 @@ def assigned(target: int, index: int, value: int) -> int:
     if word(index + TYPE) == known(TUPLE):
         items = index + ITEMS
         count = PyTuple_Size(index)
-    if size == 0 or not found(part, array, items, count):
+    if not found(part, array, items, count):
         return 0
     total = elements(part)
     if total == 0 or total > MOST_WRITTEN:
@@ -420,27 +410,11 @@ def assigned(target: int, index: int, value: int) -> int:
             return 0
     elif not one_number(part, source, array, value, cell):
         return 0
-    if not put_apart(part, source, size):
-        return 0
-    if not written(word(target + known(T_MEMORY)), 1):
-        return -1
-    return 1
-
-
-def adjit_setitem(self: int, arguments: int, count: int, names: int) -> int:
-    """`self[index] = value`, as METH_FASTCALL | METH_KEYWORDS."""
-    if count == 2 and names == 0:
-        done = assigned(self, word(arguments), word(arguments + 8))
-        if done == 1:
-            Py_IncRef(known(NONE))
-            return known(NONE)
-        if done < 0:
-            return 0
-    return spread(known(A_SET_SLOW), self, arguments, count, names)
+    return put_apart(part, source, size)
 
 
 FUNCTIONS = (
     element_bytes, has_no_history, add_axis, axes_of, clipped, cut, selected, found, elements, spread_over, edge,
-    is_same_place, put_row, filled_row, advance, put_all, one_number, one_tensor, put_apart, assigned,
-    adjit_setitem,
+    is_same_place, put_row, filled_row, advance, put_all, number_put, one_number, one_tensor, put_apart,
+    assigned_part,
 )  # fmt: skip

@@ -18,7 +18,7 @@ from adjit.runtime.host import CHECK_PREFIX
 from adjit.state import STATE
 from adjit.tensor import Tensor
 from adjit.trees import flatten, unflatten
-from adjit.views import view
+from adjit.views import is_contiguous, view
 
 
 @frozen
@@ -114,9 +114,11 @@ class _Watcher:
         """A view is an operation like others, on memory that it shares.
 
         What `as_strided` shows depends on where its operand lies in memory, which no kind of call tells: the native
-        entry asks for it where the view is the result.
+        entry asks for it where the view of an operand in order is the result.
         """
-        if id(tensor) in self.written or (op.name == "as_strided" and id(tensor) not in self._operands):
+        if id(tensor) in self.written:
+            raise _Unwatchable
+        if op.name == "as_strided" and (id(tensor) not in self._operands or not is_contiguous(tensor)):
             raise _Unwatchable
         self._shown.add(id(tensor))
         STATE.tracer = None

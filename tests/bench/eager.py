@@ -158,8 +158,10 @@ def run(rounds: int, only: str, seconds: float) -> list[Figure]:
     import torch
 
     import adjit
+    from adjit.native.install import install
     from adjit.runtime.threads import set_num_threads
 
+    install()
     set_num_threads(1)
     torch.set_num_threads(1)
     figures = []

@@ -117,7 +117,7 @@ def test_what_python_decides() -> None:
     by_python(lambda: x.__setitem__(slice(10**30, None), 1.0))
     assert x.eq(0).all()
     by_python(lambda: x.__setitem__(True, 1.0))
-    by_python(lambda: x.__setitem__([0, 2], 1.0))
+    by_python(lambda: x.__setitem__([0, ALL], 1.0))
     by_python(lambda: x.__setitem__(0, torch.ones(4, dtype=torch.float64)))
     by_python(lambda: x.__setitem__(0, np.float32(2)))
     by_python(lambda: x.t().__setitem__(0, 2.0))
@@ -205,3 +205,100 @@ def test_recorded_parts_at_bounds_that_change() -> None:
             copy[5] = 1.0
         with pytest.raises(IndexError, match="too many indices"):
             copy[0, 1] = 1.0
+
+
+def at_places(shape: tuple[int, ...], random: np.random.Generator) -> list[Any]:
+    """Indices by masks, by tensors and by lists, of an array of a shape."""
+    first, rank = shape[0], len(shape)
+    places = [random.integers(-n, n, (2, 3)) for n in shape]
+    masks = [random.random(shape[:axes]) > 0.4 for axes in range(1, rank + 1)]
+    return [*masks, places[0], places[0][0], [0, -1, first - 1], (places[0],), tuple(places), tuple(places[:2])]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int64"])
+def test_places_and_values(dtype: str) -> None:
+    random = np.random.default_rng(5)
+    numbers: list[Any] = [3, -(2**40)] if dtype == "int64" else [0.5, -0.0, 7, float("nan"), float("-inf")]
+    for shape in ((5,), (1,), (4, 3), (2, 5, 3)):
+        for number, index in enumerate(at_places(shape, random)):
+            for kind in ("number", "one", "rows"):
+                whole = (random.standard_normal((3, *shape)) * 50).astype(dtype)
+                tensor = torch.from_numpy(whole.copy())
+                part = whole[1]
+                value: Any = numbers[number % len(numbers)]
+                if kind == "one":
+                    value = np.asarray(random.standard_normal(()), dtype)
+                elif kind == "rows":
+                    value = np.asarray(random.standard_normal(part[index].shape) * 9, dtype)
+                    if not value.size:
+                        continue
+                part[index] = value
+                target, given = tensor[1], torch.from_numpy(value) if isinstance(value, np.ndarray) else value
+                own = tuple(map(torch.from_numpy, index)) if isinstance(index, tuple) else index
+                own = torch.from_numpy(index) if isinstance(index, np.ndarray) else own
+                version = tensor._version
+                natively(lambda target=target, own=own, given=given: target.__setitem__(own, given))
+                assert tensor.numpy().tobytes() == whole.tobytes()
+                assert tensor._version == version + 1
+
+
+def test_places_that_python_serves() -> None:
+    x, places = torch.arange(6.0), torch.tensor([0, 4])
+    by_python(lambda: x.__setitem__(places, torch.tensor([[1.0, 2.0]])))
+    by_python(lambda: x.__setitem__(places.int(), 5.0))
+    by_python(lambda: x.__setitem__([True, False, False, False, False, True], 3.0))
+    by_python(lambda: x.__setitem__(places, torch.tensor([1, 2])))
+    by_python(lambda: x.half().__setitem__(places, 5.0))
+    natively(lambda: x.__setitem__(torch.zeros(6) > 100, 5.0))  # nowhere
+    by_python(lambda: torch.zeros(4, 4).__setitem__((places[:1], slice(1)), 5.0))
+    by_python(lambda: torch.zeros(2000).__setitem__(torch.ones(2000) > 0, 5.0))
+    assert x.tolist() == [1, 1, 2, 3, 2, 3]
+
+
+def test_places_outside_change_nothing() -> None:
+    x = torch.zeros(3, 2)
+    wrong: list[Any] = [
+        torch.tensor([0, 3]), torch.tensor([-4, 0]), [1, 7], (torch.tensor([0]), torch.tensor([2])),
+        torch.tensor([2**62]), torch.tensor([-(2**63)]), torch.tensor([True, False]), torch.ones(3, 3) > 0,
+    ]  # fmt: skip
+    for index in wrong:
+        with pytest.raises(IndexError):
+            x[index] = 1.0
+        with pytest.raises(IndexError):
+            x[index] = torch.ones(2)
+    with pytest.raises((RuntimeError, ValueError)):
+        x[torch.tensor([0, 1])] = torch.ones(3, 2)
+    with pytest.raises((RuntimeError, ValueError, IndexError)):
+        x[x == 0] = torch.ones(5)
+    assert x.tolist() == [[0, 0]] * 3 and x._version == 0
+
+
+def test_places_in_the_target_itself() -> None:
+    x = torch.arange(6)
+    x[x[2:5]] = 9  # the places are what they were before the call
+    assert x.tolist() == [0, 1, 9, 9, 9, 5]
+    y = torch.arange(6.0)
+    by_python(lambda: y.__setitem__(torch.tensor([1, 2, 3]), y[3:]))
+    assert y.tolist() == [0, 3, 4, 5, 4, 5]
+    mask = torch.tensor([True, False, True])
+    by_python(lambda: mask.__setitem__(mask, False))
+    assert not mask.any()
+
+
+def test_the_last_of_several_values_for_a_place_stays() -> None:
+    x = torch.zeros(3)
+    natively(lambda: x.__setitem__(torch.tensor([1, 1, -2, 0]), torch.tensor([1.0, 2.0, 3.0, 4.0])))
+    assert x.tolist() == [4, 3, 0]
+
+
+def test_places_of_what_is_recorded() -> None:
+    leaf = torch.rand(4, requires_grad=True)
+    result = leaf * 2
+    result[torch.tensor([0, 1])] = 0.0
+    result[torch.tensor([False, False, True, False])] = leaf[:1]
+    result.sum().backward()
+    assert leaf.grad.tolist() == [1, 0, 0, 2]
+    with pytest.raises(RuntimeError, match="leaf Variable"):
+        leaf[torch.tensor([0])] = 1.0
+    with torch.no_grad():
+        natively(lambda: leaf.__setitem__(torch.tensor([0]), 1.0))
