@@ -8,7 +8,7 @@ from itertools import combinations_with_replacement as _multisets
 from typing import Any
 
 from adjit.creation import constant, tensor
-from adjit.dims import shape_of, wrap_dim
+from adjit.dims import numpy_names, shape_of, wrap_dim
 from adjit.dtypes import default_float
 from adjit.elementwise import add, div, mul, where
 from adjit.joining import cat, stack
@@ -86,6 +86,7 @@ def vander(x: Tensor, N: int | None = None, increasing: bool = False) -> Tensor:
 
 
 # -- norms of parts -------------------------------------------------------------------------------------------------
+@numpy_names
 def renorm(input: Tensor, p: float, dim: int, maxnorm: float) -> Tensor:
     """`input` with each part along `dim` whose p-norm is over `maxnorm` scaled down to it."""
     rank = len(shape_of(input))

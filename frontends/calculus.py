@@ -59,6 +59,7 @@ def cumulative_trapezoid(y: Tensor, x: Tensor | None = None, *, dx: float = 1, d
 
 
 # -- slopes ---------------------------------------------------------------------------------------------------------
+@numpy_names
 def gradient(input: Tensor, *, spacing: Any = 1, dim: Any = None, edge_order: int = 1) -> tuple[Tensor, ...]:
     """Slopes along axes by second-order differences, of first or second order at the edges.
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
+from inspect import signature
 from typing import Any, TypeVar
 
 from adjit.errors import explained
@@ -28,6 +29,37 @@ def numpy_names(function: Function) -> Function:
         return function(*args, **kwargs)
 
     return wrapped  # type: ignore[return-value]
+
+
+def operands_renamed(function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    """Keywords of a call that failed with operands by other names (`A`, `x`, `a`, `x1`; `x2`) as the function has them.
+
+    None where that is not why it failed.
+    """
+    names = list(signature(function).parameters)
+    other = "other" if "other" in names else names[1] if len(names) > 1 else names[0]
+    stands = {**dict.fromkeys(("input", "A", "x", "a", "x1"), "input" if "input" in names else names[0]), "x2": other}
+    found = {name if name in names else stands.get(name, name): value for name, value in kwargs.items()}
+    given = {*names[: len(args)], *(name for name in kwargs if name in names)}
+    taken = [name for name in found if name not in kwargs]
+    if not taken or given.intersection(taken) or len(found) != len(kwargs) or not set(names).issuperset(found):
+        return None
+    return found
+
+
+def named_rest(name: str) -> Callable[[Function], Function]:
+    """The function of `*rest` also taking that by this name, as in `x.reshape(shape=(2, 3))`."""
+
+    def decorated(function: Function) -> Function:
+        @wraps(function)
+        def wrapped(*args: Any, **kwargs: Any) -> Any:
+            if name in kwargs and len(args) + ("input" in kwargs) == 1:
+                args = (*(args or (kwargs.pop("input"),)), kwargs.pop(name))
+            return function(*args, **kwargs)
+
+        return wrapped  # type: ignore[return-value]
+
+    return decorated
 
 
 def shape_of(tensor: Tensor) -> Size:

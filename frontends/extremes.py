@@ -213,6 +213,7 @@ def ranked(input: Tensor, k: int, dim: int) -> Tensor:
     return apply(PRIMITIVES["sort"], (input.detach(),), attributes)[1]  # type: ignore[no-any-return]
 
 
+@numpy_names
 def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> Any:
     """The k-th least along an axis, with its index."""
     require_order(input._dtype, "kthvalue_cpu")

@@ -8,7 +8,7 @@ from typing import Any
 
 from adjit import surface
 from adjit.composite import composite
-from adjit.dims import numel_of, shape_of, wrap_dim
+from adjit.dims import numel_of, numpy_names, shape_of, wrap_dim
 from adjit.dispatch import apply
 from adjit.dtypes import default_float, title_of
 from adjit.elementwise import mul
@@ -138,36 +138,42 @@ def _half(input: Tensor, n: Any, dim: int) -> tuple[int, Any]:
 
 
 # -- along one axis -------------------------------------------------------------------------------------------------
+@numpy_names
 def fft(input: Tensor, n: Any = None, dim: int = -1, norm: str | None = None) -> Tensor:
     """The Fourier transform of n points along an axis."""
     axis, size = _one(input, n, dim)
     return _complex(_as_complex(input), (axis,), (size,), norm, False)  # type: ignore[no-any-return]
 
 
+@numpy_names
 def ifft(input: Tensor, n: Any = None, dim: int = -1, norm: str | None = None) -> Tensor:
     """The inverse of `fft`."""
     axis, size = _one(input, n, dim)
     return _complex(_as_complex(input), (axis,), (size,), norm, True)  # type: ignore[no-any-return]
 
 
+@numpy_names
 def rfft(input: Tensor, n: Any = None, dim: int = -1, norm: str | None = None) -> Tensor:
     """The first n//2 + 1 frequencies of real points."""
     axis, size = _one(input, n, dim)
     return _from_real(_as_real(input, "rfft"), axis, size, norm, False)  # type: ignore[no-any-return]
 
 
+@numpy_names
 def irfft(input: Tensor, n: Any = None, dim: int = -1, norm: str | None = None) -> Tensor:
     """The inverse of `rfft`: n real points, by default an even number."""
     axis, size = _half(input, n, dim)
     return _to_real(_as_complex(input), axis, size, norm, True)  # type: ignore[no-any-return]
 
 
+@numpy_names
 def hfft(input: Tensor, n: Any = None, dim: int = -1, norm: str | None = None) -> Tensor:
     """The real transform of n points of which the second half are conjugates of the first."""
     axis, size = _half(input, n, dim)
     return _to_real(_as_complex(input), axis, size, norm, False)  # type: ignore[no-any-return]
 
 
+@numpy_names
 def ihfft(input: Tensor, n: Any = None, dim: int = -1, norm: str | None = None) -> Tensor:
     """The inverse of `hfft`."""
     axis, size = _one(input, n, dim)
@@ -175,11 +181,13 @@ def ihfft(input: Tensor, n: Any = None, dim: int = -1, norm: str | None = None) 
 
 
 # -- along several axes ---------------------------------------------------------------------------------------------
+@numpy_names
 def fftn(input: Tensor, s: Any = None, dim: Any = None, norm: str | None = None) -> Tensor:
     """The Fourier transform along several axes."""
     return _complex(_as_complex(input), *_axes(input, s, dim), norm, False)  # type: ignore[no-any-return]
 
 
+@numpy_names
 def ifftn(input: Tensor, s: Any = None, dim: Any = None, norm: str | None = None) -> Tensor:
     """The inverse of `fftn`."""
     return _complex(_as_complex(input), *_axes(input, s, dim), norm, True)  # type: ignore[no-any-return]
@@ -196,11 +204,13 @@ def _half_axes(input: Tensor, s: Any, dim: Any, name: str) -> tuple[tuple[int, .
     return dims, sizes
 
 
+@numpy_names
 def rfftn(input: Tensor, s: Any = None, dim: Any = None, norm: str | None = None) -> Tensor:
     """The transform of real points along several axes; of the last, the first half of the frequencies."""
     return _several_from_real(input, s, dim, norm, "rfftn", False)
 
 
+@numpy_names
 def ihfftn(input: Tensor, s: Any = None, dim: Any = None, norm: str | None = None) -> Tensor:
     """The inverse of `hfftn`."""
     return _several_from_real(input, s, dim, norm, "ihfftn", True)
@@ -215,11 +225,13 @@ def _several_from_real(input: Tensor, s: Any, dim: Any, norm: str | None, name: 
     return found if len(dims) == 1 else _complex(found, dims[:-1], sizes[:-1], norm, inverse)
 
 
+@numpy_names
 def irfftn(input: Tensor, s: Any = None, dim: Any = None, norm: str | None = None) -> Tensor:
     """The inverse of `rfftn`."""
     return _several_to_real(input, s, dim, norm, "irfftn", True)
 
 
+@numpy_names
 def hfftn(input: Tensor, s: Any = None, dim: Any = None, norm: str | None = None) -> Tensor:
     """The real transform of points of which half along the last axis are conjugates of the others."""
     return _several_to_real(input, s, dim, norm, "hfftn", False)
@@ -279,11 +291,13 @@ def _float() -> Any:
     return public(default_float())
 
 
+@numpy_names
 def fftshift(input: Tensor, dim: Any = None) -> Tensor:
     """The frequency 0 moved to the middle of each axis."""
     return _rolled(input, dim, lambda size: size // 2)
 
 
+@numpy_names
 def ifftshift(input: Tensor, dim: Any = None) -> Tensor:
     """The inverse of `fftshift`."""
     return _rolled(input, dim, lambda size: (size + 1) // 2)

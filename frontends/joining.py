@@ -140,6 +140,7 @@ def _some(tensors: Sequence[Tensor], function: str) -> tuple[Tensor, ...]:
 
 
 # -- cutting --------------------------------------------------------------------------------------------------------
+@numpy_names
 def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
     """All entries of an axis."""
     if not shape_of(input):
@@ -189,6 +190,7 @@ def _split(self: Tensor, split_size: Any, dim: int = 0) -> tuple[Tensor, ...]:
 _split.__name__ = _split.__qualname__ = "split"
 
 
+@numpy_names
 def split_with_sizes(input: Tensor, split_sizes: Sequence[Any], dim: int = 0) -> tuple[Tensor, ...]:
     """Pieces of the listed sizes, as views."""
     return several(_listed(input, split_sizes, dim), "SplitWithSizes")
@@ -214,6 +216,7 @@ def _listed(input: Tensor, split_sizes: Sequence[Any], dim: int) -> tuple[Tensor
     return _cut(input, axis, sizes, "SplitWithSizes")
 
 
+@numpy_names
 def unsafe_split(input: Tensor, split_size: int, dim: int = 0) -> tuple[Tensor, ...]:
     """`split` whose pieces may be written in place."""
     return _pieces(input, split_size, dim)
@@ -224,11 +227,13 @@ def unsafe_split_with_sizes(input: Tensor, split_sizes: Sequence[Any], dim: int 
     return _listed(input, split_sizes, dim)
 
 
+@numpy_names
 def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     """At most `chunks` pieces of equal size, the last may be smaller."""
     return split(input, _chunk_size(input, chunks, dim), dim)
 
 
+@numpy_names
 def unsafe_chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     """`chunk` whose pieces may be written in place."""
     return unsafe_split(input, _chunk_size(input, chunks, dim), dim)
@@ -243,6 +248,7 @@ def _chunk_size(input: Tensor, chunks: int, dim: int) -> int:
     return max((extent + chunks - 1) // chunks, 1)
 
 
+@numpy_names
 def tensor_split(input: Tensor, indices_or_sections: Any, dim: int = 0) -> tuple[Tensor, ...]:
     """A number of pieces whose sizes differ by 1 at most, or the pieces between indices, as views."""
     if not shape_of(input):

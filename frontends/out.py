@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Any
 
-from adjit.dims import numel_of, shape_of
+from adjit.dims import numel_of, operands_renamed, shape_of
 from adjit.dtypes import c_name, title_of
 from adjit.errors import misplaced, tell
 from adjit.ir.types import BOOL, I64, U8, DType
@@ -79,13 +79,14 @@ def takes_out(function: Callable[..., Any]) -> Callable[..., Any]:
             return function(*args, **kwargs) if out is None else _given(function, args, kwargs, out)
         except Exception as error:
             taking = None if out is not None else _taking_over(wrapped, args, kwargs)
-            if taking is None:
+            named: Any = operands_renamed(function, args, kwargs) if kwargs and isinstance(error, TypeError) else None
+            if taking is None and named is None:
                 better = misplaced(function, args) if isinstance(error, AttributeError) else None
                 if better is not None:
                     raise better from None
                 tell(error, function)  # from here: it looks at the frames
                 raise
-        return taking(*args, **kwargs)
+        return wrapped(*args, out=out, **named) if taking is None else taking(*args, **kwargs)
 
     return wrapped
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from adjit.composite import composite
-from adjit.dims import numel_of, shape_of, wrap_dim
+from adjit.dims import numel_of, numpy_names, shape_of, wrap_dim
 from adjit.dispatch import apply, rename
 from adjit.dtypes import c_name, title_of
 from adjit.elementwise import add, mul, sub
@@ -413,6 +413,7 @@ def _cross(input: Tensor, other: Tensor, dim: int) -> Tensor:
     return cat([sub(mul(a[i], b[j]), mul(a[j], b[i])) for i, j in turns], dim)
 
 
+@numpy_names
 def cross(input: Tensor, other: Tensor, dim: int | None = None) -> Tensor:
     """The vector product along an axis of size 3 (the first such, or `dim`)."""
     a, b = tuple(shape_of(input)), tuple(shape_of(other))

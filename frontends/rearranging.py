@@ -10,7 +10,7 @@ import numpy as np
 from adjit.composite import composite
 from adjit.conversion import concrete
 from adjit.creation import from_numpy
-from adjit.dims import numpy_names, shape_of, sizes_argument, whole, wrap_dim, wrap_dims
+from adjit.dims import named_rest, numpy_names, shape_of, sizes_argument, whole, wrap_dim, wrap_dims
 from adjit.dispatch import apply, rename
 from adjit.dtypes import title_of
 from adjit.errors import explained
@@ -29,6 +29,7 @@ def _repeat(input: Tensor, counts: tuple[Any, ...]) -> Tensor:
     return reshape(clone(wide), *[count * size for count, size in zip(counts, shape, strict=True)])
 
 
+@named_rest("repeats")
 def repeat(input: Tensor, *repeats: Any) -> Tensor:
     """Copies side by side, `repeats[i]` along axis i."""
     counts = sizes_argument(repeats)
@@ -46,6 +47,7 @@ def repeat(input: Tensor, *repeats: Any) -> Tensor:
     return _repeat(input, counts)  # type: ignore[no-any-return]
 
 
+@named_rest("dims")
 def tile(input: Tensor, *dims: Any) -> Tensor:
     """`repeat`, with counts of 1 filled in on the left."""
     counts = sizes_argument(dims)

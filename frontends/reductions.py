@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from adjit.composite import composite
-from adjit.dims import numel_of, numpy_names, shape_of, sizes_argument, wrap_dims
+from adjit.dims import named_rest, numel_of, numpy_names, shape_of, sizes_argument, wrap_dims
 from adjit.dispatch import apply
 from adjit.dtypes import default_float, title_of, to_ir
 from adjit.elementwise import abs as absolute
@@ -89,6 +89,7 @@ def prod(input: Tensor, dim: int | None = None, keepdim: bool = False, *, dtype:
     return reduced("reduce_prod", summed(input, dtype), dim, keepdim, name)
 
 
+@named_rest("size")
 def sum_to_size(input: Tensor, *size: Any) -> Tensor:
     """The sums over the axes that broadcasting from `size` to the tensor's shape would make."""
     from adjit.shaping import reshape

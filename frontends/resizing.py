@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from adjit.dims import numel_of, shape_of, sizes_argument
+from adjit.dims import named_rest, numel_of, shape_of, sizes_argument
 from adjit.dtypes import c_name
 from adjit.ir.errors import asks_memory
 from adjit.ir.ops.strided import as_strided as as_strided_op
@@ -21,6 +21,7 @@ from adjit.tensor import Tensor
 from adjit.views import is_contiguous
 
 
+@named_rest("size")
 def resize_(input: Tensor, *sizes: Any, memory_format: Any = None) -> Tensor:
     """Give the tensor itself another size: its memory in row-major order, grown by zeros where it is too small.
 

@@ -186,6 +186,7 @@ def _other_rank() -> RuntimeError:
     )
 
 
+@numpy_names
 def gather(input: Tensor, dim: int, index: Tensor, *, sparse_grad: bool = False) -> Tensor:
     """out[i][j][k] = input[index[i][j][k]][j][k] for dim = 0, and so on."""
     check_index(index, "gather", 3)

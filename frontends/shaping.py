@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from adjit.dims import numel_of, raw, shape_of, sizes_argument, whole, wrap_dim, wrap_dims
+from adjit.dims import named_rest, numel_of, numpy_names, raw, shape_of, sizes_argument, whole, wrap_dim, wrap_dims
 from adjit.dispatch import apply
 from adjit.dtypes import title_of
 from adjit.errors import explained
@@ -62,6 +62,8 @@ def _resolved(input: Tensor, sizes: Sequence[Any]) -> tuple[Any, ...]:
     return tuple(found)
 
 
+@named_rest("dtype")
+@named_rest("size")
 def view(input: Tensor, *shape: Any) -> Tensor:
     """The same memory in another shape; `view(dtype)` reinterprets bits.  RuntimeError where strides forbid it."""
     from adjit.dtypes import dtype
@@ -83,6 +85,7 @@ def view(input: Tensor, *shape: Any) -> Tensor:
     return make_view(reshape_op, input, {"shape": sizes}, "View")
 
 
+@named_rest("shape")
 def reshape(input: Tensor, *shape: Any) -> Tensor:
     """Another shape: a view where strides allow it, a copy elsewhere."""
     sizes = _resolved(input, sizes_argument(shape))
@@ -122,6 +125,7 @@ def ravel(input: Tensor) -> Tensor:
     return reshape(input, -1)
 
 
+@numpy_names
 def unflatten(input: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
     """Axis `dim` cut into `sizes`."""
     shape = tuple(shape_of(input))
@@ -143,6 +147,7 @@ def unflatten(input: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
 
 
 # -- permutations ---------------------------------------------------------------------------------------------------
+@named_rest("dims")
 def permute(input: Tensor, *dims: Any) -> Tensor:
     """Axes in another order."""
     order = sizes_argument(dims)
@@ -249,6 +254,7 @@ def movedim(input: Tensor, source: Any, destination: Any) -> Tensor:
 
 
 # -- axes of size one -----------------------------------------------------------------------------------------------
+@numpy_names
 def squeeze(input: Tensor, dim: Any = None) -> Tensor:
     """Without axes of size 1 (those in `dim`, or all)."""
     shape = tuple(shape_of(input))
@@ -259,6 +265,7 @@ def squeeze(input: Tensor, dim: Any = None) -> Tensor:
     return make_view(reshape_op, input, {"shape": kept}, name)
 
 
+@numpy_names
 def unsqueeze(input: Tensor, dim: int) -> Tensor:
     """With an axis of size 1 at `dim`."""
     shape = tuple(shape_of(input))
@@ -266,6 +273,7 @@ def unsqueeze(input: Tensor, dim: int) -> Tensor:
     return make_view(reshape_op, input, {"shape": (*shape[:axis], 1, *shape[axis:])}, "Unsqueeze")
 
 
+@named_rest("size")
 def expand(input: Tensor, *sizes: Any) -> Tensor:
     """Axes of size 1 repeated without copying; -1 keeps a size."""
     wanted = sizes_argument(sizes)
@@ -352,6 +360,7 @@ def contiguous(input: Tensor, memory_format: Any = None) -> Tensor:
     return input if is_contiguous(input) else clone(input)
 
 
+@numpy_names
 def narrow(input: Tensor, dim: int, start: Any, length: int) -> Tensor:
     """`length` entries of an axis from `start`, as a view."""
     shape = tuple(shape_of(input))
@@ -387,6 +396,7 @@ def part(input: Tensor, cuts: dict[int, tuple[Any, Any, int]], name: str) -> Ten
     return make_view(_slice, input, attributes, name)
 
 
+@numpy_names
 def select(input: Tensor, dim: int, index: Any) -> Tensor:
     """One entry of an axis, which is dropped, as a view."""
     shape = tuple(shape_of(input))

@@ -8,7 +8,7 @@ from typing import Any
 
 from adjit.conversion import stride as stride_of
 from adjit.diagonals import diagonal
-from adjit.dims import shape_of, wrap_dim
+from adjit.dims import numpy_names, shape_of, wrap_dim
 from adjit.dispatch import rename
 from adjit.indexing import slice_bounds
 from adjit.joining import split, split_with_sizes, unbind
@@ -96,11 +96,13 @@ def _replaced(input: Tensor, shown: Tensor, src: Tensor, name: str) -> Tensor:
     return rename(write_through(input, chain, new) if chain else new, name)
 
 
+@numpy_names
 def select_scatter(input: Tensor, src: Tensor, dim: int, index: int) -> Tensor:
     """A copy of `input` with `src` in the place of one entry of an axis."""
     return _replaced(input, select(input, dim, index), src, "SelectScatter")
 
 
+@numpy_names
 def slice_scatter(
     input: Tensor, src: Tensor, dim: int = 0, start: int | None = None, end: int | None = None, step: int = 1
 ) -> Tensor:

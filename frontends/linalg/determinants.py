@@ -124,16 +124,16 @@ def _exclusive(x: Tensor) -> Tensor:
     return cat([ones_like(x[..., :1]), x[..., :-1]], -1).cumprod(-1)  # type: ignore[no-any-return]
 
 
-def det(A: Tensor) -> Tensor:
+def det(input: Tensor) -> Tensor:
     """The determinants of square matrices; the derivative is the matrix of cofactors, for singular ones too.
 
     The second derivative is right for singular matrices, too; a third one of those is not defined here.
 
     Shapes: [*, n, n] -> [*].
     """
-    require_square("linalg.det", A)
-    require_continuous("linalg.det", A, kernel="lu_cpu")
-    return _det_of_few(A) if shape_of(A)[-1] in (2, 3) else _det_by_factors(A)  # type: ignore[no-any-return]
+    require_square("linalg.det", input)
+    require_continuous("linalg.det", input, kernel="lu_cpu")
+    return _det_of_few(input) if shape_of(input)[-1] in (2, 3) else _det_by_factors(input)  # type: ignore[no-any-return]
 
 
 @composite("LinalgDet")
@@ -186,9 +186,9 @@ def _slogdet_by_factors(A: Tensor) -> tuple[Tensor, Tensor]:
     return apply_with_rule("LinalgSlogdet", _slogdet, _slogdet_rule, (0,), A, factors, order, pivots)  # type: ignore[no-any-return]
 
 
-def logdet(A: Tensor) -> Tensor:
+def logdet(input: Tensor) -> Tensor:
     """The logarithms of determinants; NaN for a negative one, minus infinity for 0; complex of complex matrices."""
-    signs, size = _signed("logdet", A)
-    if A._dtype.is_complex:
+    signs, size = _signed("logdet", input)
+    if input._dtype.is_complex:
         return log(signs) + size  # type: ignore[no-any-return]
     return where(signs == -1, float("nan"), size)  # type: ignore[no-any-return]

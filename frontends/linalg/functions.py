@@ -9,7 +9,7 @@ from typing import Any
 from adjit import dtypes
 from adjit.autocasting import lowered
 from adjit.creation import ones_like, zeros_like
-from adjit.dims import shape_of
+from adjit.dims import numpy_names, shape_of
 from adjit.dispatch import apply, rename
 from adjit.elementwise import where
 from adjit.errors import explained
@@ -23,13 +23,13 @@ from adjit.shaping import clone, expand, unsqueeze
 from adjit.tensor import Tensor
 
 
-def matrix_exp(A: Tensor) -> Tensor:
-    """sum over k of A^k / k!.  Shapes: [*, n, n] -> [*, n, n]."""
-    require_square("linalg.matrix_exp", A)
-    if A._dtype in (F16, BF16):
-        return cast_to(matrix_exp(cast_to(A, F32)), A._dtype)
-    require_continuous("linalg.matrix_exp", A)
-    return apply(PRIMITIVES["matrix_exp"], (A,), name="LinalgMatrixExp")  # type: ignore[no-any-return]
+def matrix_exp(input: Tensor) -> Tensor:
+    """sum over k of input^k / k!.  Shapes: [*, n, n] -> [*, n, n]."""
+    require_square("linalg.matrix_exp", input)
+    if input._dtype in (F16, BF16):
+        return cast_to(matrix_exp(cast_to(input, F32)), input._dtype)
+    require_continuous("linalg.matrix_exp", input)
+    return apply(PRIMITIVES["matrix_exp"], (input,), name="LinalgMatrixExp")  # type: ignore[no-any-return]
 
 
 def matrix_power(A: Tensor, n: int) -> Tensor:
@@ -164,6 +164,7 @@ def _tall_unit(like: Tensor, rows: Any, columns: Any) -> Tensor:
     return identity(like, rows, lead)[..., :columns]
 
 
+@numpy_names
 def vecdot(x: Tensor, y: Tensor, *, dim: int = -1) -> Tensor:
     """Sums of products along an axis."""
     if not x._dtype.is_continuous:
@@ -199,6 +200,7 @@ def diagonal(A: Tensor, *, offset: int = 0, dim1: int = -2, dim2: int = -1) -> T
     return view(A, offset, dim1, dim2)
 
 
+@numpy_names
 def cross(input: Tensor, other: Tensor, *, dim: int = -1) -> Tensor:
     """The vector products along an axis of size 3."""
     from adjit.products import cross as product

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from adjit.composite import composite
-from adjit.dims import shape_of, wrap_dim
+from adjit.dims import numpy_names, shape_of, wrap_dim
 from adjit.dtypes import title_of, to_ir
 from adjit.elementwise import abs as absolute
 from adjit.elementwise import where
@@ -20,6 +20,7 @@ from adjit.shaping import movedim, unsqueeze
 from adjit.tensor import Tensor
 
 
+@numpy_names
 def vector_norm(x: Tensor, ord: Any = 2, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
     """(sum(|x| ** ord)) ** (1 / ord) over axes, or all elements."""
     if dim is not None and not isinstance(dim, int) and len(dim) == 0:
@@ -64,6 +65,7 @@ def _require_norm(A: Tensor, name: str = "linalg.matrix_norm") -> None:
         raise RuntimeError(f"{name}: Low precision dtypes not supported. Got {title_of(A._dtype)}")
 
 
+@numpy_names
 def matrix_norm(
     A: Tensor, ord: Any = "fro", dim: Any = (-2, -1), keepdim: bool = False, *, dtype: Any = None
 ) -> Tensor:
@@ -101,6 +103,7 @@ def matrix_norm(
     return found  # type: ignore[no-any-return]
 
 
+@numpy_names
 def norm(A: Tensor, ord: Any = None, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
     """A vector norm of all elements or one axis; a matrix norm over two axes when `ord` is given."""
     if ord is None:

@@ -11,7 +11,7 @@ import numpy as np
 from adjit.autograd.modes import no_grad
 from adjit.composite import composite
 from adjit.creation import tensor
-from adjit.dims import wrap_dim
+from adjit.dims import numpy_names, wrap_dim
 from adjit.dtypes import title_of
 from adjit.errors import explained
 from adjit.heard_numbers import as_float
@@ -334,6 +334,7 @@ def cosine_of(x1: Tensor, x2: Tensor, dim: int, eps: float) -> Tensor:
     return found
 
 
+@numpy_names
 def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
     """The cosine of the angle between x1 and x2 along `dim`."""
     x1, x2 = broadcast_tensors(x1, x2)
