@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from adjit.compiler.loops.packed import is_packed
-from adjit.compiler.turned import turned
+from adjit.ir.analysis import LOOPS
 from adjit.ir.builder import Builder
 from adjit.ir.graph import Graph, Node, Value
 from adjit.ir.ops.arrays import attains, cast, equal, permute, spread, where
@@ -29,6 +29,10 @@ def as_it_lies(graph: Graph) -> Graph:
     """The graph with such operands turned, such searches by two folds, and what loops multiply with transposed."""
     if any(_turned_side(node) is not None or _is_tall(node) for node in graph.walk()):
         graph = rewrite(graph, _rewritten, follow_calls=False)
+    if not any(node.op.name in LOOPS for node in graph.walk()):
+        return graph
+    from adjit.compiler.turned import turned  # what programs without loops need not load
+
     return turned(graph)
 
 

@@ -21,8 +21,6 @@ _MOST = 1 << 16
 
 def turned(graph: Graph) -> Graph:
     """The graph with such matrices transposed before its loops."""
-    if not any(node.op.name in LOOPS for node in graph.walk()):
-        return graph
     return rewrite(graph, _turned_loop, follow_calls=False, inner_first=True)
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from adjit.compiler import by_samples, winograd
 from adjit.ir.graph import Node, Value
 from adjit.ir.shape import Size
 from adjit.ir.types import F32
@@ -33,6 +32,8 @@ def computes(dot: Node) -> bool:
 def _by_winograd(dot: Node, window: Node, features: Size) -> bool:
     if dot.output.dtype is not F32 or window.attributes["dilation"] != (1, 1):
         return False
+    from adjit.compiler import winograd  # what programs without convolutions need not load
+
     first, second, *sizes = window.output.dims
     if sizes[2:] == [winograd.TAPS] * 2:
         return winograd.pays("outputs", second, features, sizes[0], sizes[1], first)
@@ -52,6 +53,8 @@ def _by_samples(dot: Node, window: Node, features: Size) -> bool:
     samples, channels, *extents = _in_order(padded.inputs[0].dims, order)
     if any((*low[:2], *high[:2], *interior)):
         return False
+    from adjit.compiler import by_samples
+
     taps, dilation = window.output.dims[4:], window.attributes["dilation"]
     axes = by_samples.axes_of(extents, taps, low[2:], high[2:], dilation)  # type: ignore[arg-type]
     return axes is not None and by_samples.pays(dot.output.dtype, samples, channels, features, axes)

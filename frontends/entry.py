@@ -392,6 +392,8 @@ def _choices(
     tracer: Tracer, leaf: Tensor, places: dict[int, int], values: list[Value]
 ) -> tuple[tuple[int, Output], ...]:
     """What a computed result is instead, where the program's outputs say so."""
+    if not any(cell.links for cell in tracer.cells.values()):
+        return ()
     from adjit.view_results import choices
 
     found: list[tuple[int, Output]] = []

@@ -108,13 +108,13 @@ def is_users_module(name: str) -> bool:
 def user_location() -> Location:
     """The line of the innermost caller outside adjit, and the place in it."""
     frame: FrameType | None = sys._getframe(1)
-    while frame is not None:
-        code = frame.f_code
-        if id(code) not in _OWN:
-            if is_user_frame(frame):
-                break
-            if len(_OWN) < _MOST_OWN:
-                _OWN[id(code)] = code
+    while True:
+        while frame is not None and id(frame.f_code) in _OWN:  # a step for each frame of each operation
+            frame = frame.f_back
+        if frame is None or is_user_frame(frame):
+            break
+        if len(_OWN) < _MOST_OWN:
+            _OWN[id(frame.f_code)] = frame.f_code
         frame = frame.f_back
     if frame is None:
         return UNKNOWN

@@ -95,7 +95,7 @@ class DiskCache:
             return
         entry = _HEAD.pack(MAGIC, FORMAT, key, len(value), hashlib.sha256(value).digest()) + value
         path = self._path(key)
-        partial = path.with_name(f".{os.getpid()}-{os.urandom(8).hex()}{_PARTIAL}")
+        partial = self._file(f".{os.getpid()}-{os.urandom(8).hex()}{_PARTIAL}")
         try:
             self._write(partial, entry)
             os.replace(partial, path)
@@ -135,10 +135,13 @@ class DiskCache:
         for _, _, path in self._entries(_SUFFIX):
             _unlink(path)
 
-    def _path(self, key: bytes) -> Path:
-        return self.directory / (key.hex() + _SUFFIX)
+    def _path(self, key: bytes) -> str:
+        return self._file(key.hex() + _SUFFIX)
 
-    def _read(self, path: Path) -> bytes:
+    def _file(self, name: str) -> str:
+        return os.path.join(self.directory, name)
+
+    def _read(self, path: str) -> bytes:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0))
         with open(descriptor, "rb") as file:
             facts = os.fstat(descriptor)
@@ -149,7 +152,7 @@ class DiskCache:
                 os.utime(descriptor if os.utime in os.supports_fd else path)
             return file.read()
 
-    def _write(self, path: Path, entry: bytes) -> None:
+    def _write(self, path: str, entry: bytes) -> None:
         # No fsync: an entry that a power cut tears fails its checksum, and is a miss.
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
         with open(os.open(path, flags, 0o600), "wb") as file:
@@ -198,7 +201,7 @@ class DiskCache:
         self._off = True
         warnings.warn(f"adjit runs without its disk cache: {error}", RuntimeWarning, stacklevel=4)
 
-    def _discard(self, path: Path) -> None:
+    def _discard(self, path: str) -> None:
         with contextlib.suppress(OSError):
             os.unlink(path)
         if not self._told:

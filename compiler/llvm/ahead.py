@@ -33,7 +33,10 @@ def libraries() -> list[Path]:
     found = PathFinder.find_spec("llvmlite")
     if found is None or found.origin is None:
         return []
-    return sorted((Path(found.origin).parent / "binding").glob("libllvmlite*"))
+    folder = os.path.join(os.path.dirname(found.origin), "binding")
+    with contextlib.suppress(OSError):  # a glob would have a regular expression made, in each process
+        return sorted(Path(folder, name) for name in os.listdir(folder) if name.startswith("libllvmlite"))
+    return []
 
 
 def _load(path: bytes) -> None:

@@ -109,8 +109,10 @@ class KernelScalars:
     def _known(self, value: Value, index: tuple[Size, ...]) -> Expr | None:
         mask = self.builder.mask
         for scope in reversed(self.builder.scopes):
-            found = scope.elements.get((value, index, mask)) or scope.elements.get((value, index, ()))
-            if found:
+            found = scope.elements.get((value, index, mask))
+            if found is None and mask:
+                found = scope.elements.get((value, index, ()))
+            if found is not None:
                 return found
         return None
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -294,7 +293,7 @@ def _through_call(
     reached = inline(builder, derivative.backward, [*given, *(place[value] for value in derivative.residuals)])
     for each in tracer.graph.nodes[start:]:  # the body serves many callers: its lines get this call's place
         own = each.location
-        each.location = replace(location, note=own.note, steps=(*location.steps, *own.steps))
+        each.location = location.renewed(location.origin, own.note, (*location.steps, *own.steps))
         for value in each.outputs:
             value.name = None
     found: list[Expr | None] = [None] * len(node.inputs)

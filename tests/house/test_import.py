@@ -66,8 +66,9 @@ print(json.dumps(sorted(set(sys.modules) - before)))
 # What a small program without casts, extremes, products and loops does not need: each module costs a first call 0.2 ms.
 NOT_NEEDED = (
     "adjit.compiler.llvm.scalar_cast", "adjit.compiler.llvm.scalar_extreme", "adjit.compiler.llvm.gemm_plan",
-    "adjit.compiler.llvm.emit_contract", "adjit.compiler.llvm.control", "adjit.compiler.rolling.roll", "llvmlite.ir",
-    "llvmlite.binding", "sympy",
+    "adjit.compiler.llvm.emit_contract", "adjit.compiler.llvm.control", "adjit.compiler.rolling.roll",
+    "adjit.compiler.by_samples", "adjit.compiler.turned", "adjit.compiler.winograd", "adjit.view_results",
+    "llvmlite.ir", "llvmlite.binding", "sympy",
 )  # fmt: skip
 
 
