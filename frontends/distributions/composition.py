@@ -18,6 +18,7 @@ class Transform:
     domain: Any = constraints.real
     codomain: Any = constraints.real
     _sign: Any = None
+    _equal_by: tuple[str, ...] | None = None  # the attributes in which equal transforms of one class agree
 
     def __init__(self, cache_size: int = 0) -> None:
         if cache_size not in (0, 1):
@@ -78,7 +79,10 @@ class Transform:
         return tuple(shape)
 
     def __eq__(self, other: object) -> bool:
-        return self is other
+        if self is other or self._equal_by is None or type(other) is not type(self):
+            return self is other
+        pairs = [(getattr(self, name), getattr(other, name)) for name in self._equal_by]
+        return all(bool((a == b).all()) if Tensor in (type(a), type(b)) else a == b for a, b in pairs)
 
     __hash__ = object.__hash__
 
@@ -89,14 +93,13 @@ class Transform:
 class PlainTransform(Transform):
     """A transform without parameters: all of its class are equal."""
 
-    def __eq__(self, other: object) -> bool:
-        return type(other) is type(self)
-
-    __hash__ = Transform.__hash__
+    _equal_by = ()
 
 
 class _Inverse(Transform):
     """A transform from its other side."""
+
+    _equal_by = ("_forward",)
 
     def __init__(self, transform: Transform) -> None:
         super().__init__()
@@ -144,6 +147,8 @@ class _Inverse(Transform):
 
 class ComposeTransform(Transform):
     """Several transforms, the first one first."""
+
+    _equal_by = ("parts",)
 
     def __init__(self, parts: Sequence[Transform], cache_size: int = 0) -> None:
         super().__init__(cache_size)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from adjit.distributions.categorical import Categorical, OneHotCategorical
-from adjit.distributions.continuous import Cauchy, Exponential, Gumbel, Laplace, Uniform
+from adjit.distributions.continuous import Cauchy, Exponential, Gumbel, HalfCauchy, Laplace, Uniform
 from adjit.distributions.discrete import Bernoulli, Binomial, Geometric, Poisson
 from adjit.distributions.distribution import Distribution, sum_rightmost
 from adjit.distributions.gamma import Beta, Dirichlet, Gamma
@@ -69,6 +69,11 @@ def _half_normal(p: HalfNormal, q: HalfNormal) -> Tensor:
 def _laplace(p: Laplace, q: Laplace) -> Tensor:
     ratio, distance = p.scale / q.scale, (p.loc - q.loc).abs()
     return -ratio.log() + distance / q.scale + ratio * (-distance / p.scale).exp() - 1
+
+
+@register_kl(HalfCauchy, HalfCauchy)  # about 0, where the whole one's halves have equal shares
+def _half_cauchy(p: HalfCauchy, q: HalfCauchy) -> Tensor:
+    return _cauchy(Cauchy(0.0, p.scale), Cauchy(0.0, q.scale))
 
 
 @register_kl(Cauchy, Cauchy)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from adjit.composite import composite
+from adjit.dims import wrap_dim
 from adjit.dispatch import apply
 from adjit.dtypes import float32, get_default_dtype, title_of
 from adjit.elementwise import abs, add, div, unsupported
@@ -148,6 +149,8 @@ def selu(input: Tensor, inplace: bool = False) -> Tensor:
 
 def celu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     """input above 0, alpha*(exp(input/alpha) - 1) below."""
+    if alpha == 0:
+        raise RuntimeError("ZeroDivisionError: alpha cannot be 0 for CELU")
     return elementwise(named.celu, input, "Celu", inplace, as_float(alpha))
 
 
@@ -240,11 +243,11 @@ def _where(condition: Tensor, one: Tensor, other: Any) -> Tensor:
 def glu(input: Tensor, dim: int = -1) -> Tensor:
     """first*sigmoid(second), for the two halves of `input` along `dim`."""
     if input.ndim == 0:
-        raise RuntimeError("glu does not support 0-dimensional tensors")
-    if input.shape[dim] % 2 != 0:
-        axis = dim % input.ndim
-        raise RuntimeError(f"Halving dimension must be even, but dimension {axis} is size {input.shape[dim]}")
-    found: Tensor = gated(input, dim % input.ndim)
+        raise RuntimeError("glu does not support scalars because halving size must be even")
+    axis = wrap_dim(dim, input.ndim)
+    if input.shape[axis] % 2 != 0:
+        raise RuntimeError(f"Halving dimension must be even, but dimension {axis} is size {input.shape[axis]}")
+    found: Tensor = gated(input, axis)
     return found
 
 

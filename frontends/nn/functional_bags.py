@@ -11,7 +11,7 @@ from adjit.dispatch import apply
 from adjit.ir.errors import DimError
 from adjit.ir.ops.indexing import gather, scatter_add, scatter_max
 from adjit.ir.ops.scalar import where
-from adjit.nn.functional_selection import renormalise
+from adjit.nn.functional_selection import renormalise, scaled_by_frequency
 from adjit.nn.half_precision import in_single
 from adjit.state import numbers_are_known
 from adjit.tensor import Tensor
@@ -53,6 +53,8 @@ def embedding_bag(
         padding_idx = _row(padding_idx, weight.shape[0])
     if max_norm is not None:
         renormalise(weight, input, max_norm, norm_type)
+    if scale_grad_by_freq:
+        weight = scaled_by_frequency(weight, input)
     padding = -1 if padding_idx is None else padding_idx
     try:
         if offsets is None:
@@ -80,8 +82,8 @@ def _check_mode(mode: str, scale_grad_by_freq: bool, sparse: bool, per_sample_we
             "embedding_bag: per_sample_weights was not None. per_sample_weights is only supported for mode='sum' "
             f"(got mode='{mode}'). Please open a feature request on GitHub."
         )
-    if scale_grad_by_freq or sparse:
-        raise NotImplementedError("scale_grad_by_freq and sparse gradients are not available")
+    if sparse:
+        raise NotImplementedError("sparse gradients are not available")
 
 
 def _row(padding_idx: int, rows: int) -> int:

@@ -26,7 +26,7 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         found = input.mm(weight.t()) if bias is None else bias.addmm(input, weight.t())
         return found
     assert bias is not None
-    found = bias.addmm(input.reshape(-1, input.shape[-1]), weight.t()).view(*input.shape[:-1], weight.shape[0])
+    found = bias.addmm(input.flatten(0, -2), weight.t()).view(*input.shape[:-1], weight.shape[0])
     return found
 
 

@@ -18,6 +18,7 @@ from adjit.ir.types import I64
 from adjit.nn.functional_loss import check_reduction
 from adjit.nn.functional_loss import reduce as reduced
 from adjit.nn.functional_normalization import cosine_similarity, pairwise_distance
+from adjit.shaping import broadcast_tensors
 from adjit.tensor import Tensor
 
 
@@ -110,6 +111,8 @@ def hinge_embedding_loss(
 ) -> Tensor:  # fmt: skip
     """input where target is 1, max(0, margin - input) where it is -1."""
     reduction = check_reduction(reduction, size_average, reduce)
+    if input.shape != target.shape:
+        input, target = broadcast_tensors(input, target)
     found: Tensor = hinges(input, target, as_float(margin), reduction)
     return found
 

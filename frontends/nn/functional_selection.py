@@ -47,8 +47,8 @@ def embedding(
         )
     if weight.ndim != 2:
         raise RuntimeError("'weight' must be 2-D")
-    if scale_grad_by_freq or sparse:
-        raise NotImplementedError("scale_grad_by_freq and sparse gradients are not available")
+    if sparse:
+        raise NotImplementedError("sparse gradients are not available")
     rows = weight.shape[0]
     if padding_idx is not None:
         if not -rows <= padding_idx < rows:
@@ -56,6 +56,8 @@ def embedding(
         padding_idx = padding_idx + rows if padding_idx < 0 else padding_idx
     if max_norm is not None:
         renormalise(weight, input, max_norm, norm_type)
+    if scale_grad_by_freq:
+        weight = scaled_by_frequency(weight, input)
     try:
         found: Tensor = rows_of(weight, input, -1 if padding_idx is None else padding_idx)
     except DimError as error:
@@ -66,6 +68,22 @@ def embedding(
             "1, ...)",
         ) from error
     return found
+
+
+def scaled_by_frequency(weight: Tensor, input: Tensor) -> Tensor:
+    """`weight`, where the gradient of each row is divided by how often `input` names it."""
+    if not weight.requires_grad:
+        return weight
+
+    def divided(gradient: Tensor) -> Tensor:
+        named = input.detach().reshape(-1)
+        counts = gradient.new_zeros(weight.shape[0]).index_add(0, named, gradient.new_ones(named.shape))
+        found: Tensor = gradient / counts.clamp(min=1).unsqueeze(-1)
+        return found
+
+    seen: Tensor = weight.view_as(weight)
+    seen.register_hook(divided)
+    return seen
 
 
 def renormalise(weight: Tensor, input: Tensor, max_norm: float, norm_type: float) -> None:
@@ -148,10 +166,14 @@ def _drop_channels(
 ) -> Tensor:
     from adjit.warning import warn
 
+    spatial = ranks[0] - 1
+    inputs = "3D or 4D" if spatial == 2 else "4D or 5D"
     if input.ndim not in ranks:
         warn(
             f"{name}: Received a {input.ndim}-D input to {name}, which is deprecated and will result in an error in a "
-            "future release.",
+            "future release. To retain the behavior and silence this warning, please use dropout instead. Note that "
+            f"{name} exists to provide channel-wise dropout on inputs with {spatial} spatial dimensions, a channel "
+            f"dimension, and an optional batch dimension (i.e. {inputs} inputs).",
             UserWarning,
             stacklevel=3,
         )
@@ -162,11 +184,29 @@ def _drop_channels(
 
 def dropout1d(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
     """Whole channels of [N, C, L] dropped with probability p."""
+    _check_probability(p)
+    if input.ndim not in (2, 3):
+        raise RuntimeError(
+            f"dropout1d: Expected 2D or 3D input, but received a {input.ndim}D input. Note that dropout1d exists to "
+            "provide channel-wise dropout on inputs with 1 spatial dimension, a channel dimension, and an optional "
+            "batch dimension (i.e. 2D or 3D inputs)."
+        )
     return _drop_channels("dropout1d", (2, 3), 2, input, p, training, inplace)
 
 
 def dropout2d(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
     """Whole channels of [N, C, H, W] dropped with probability p."""
+    from adjit.warning import warn
+
+    if input.ndim == 3:
+        warn(
+            "dropout2d: Received a 3D input to dropout2d and assuming that channel-wise 1D dropout behavior is desired "
+            "- input is interpreted as shape (N, C, L), where C is the channel dim. This behavior will change in a "
+            "future release to interpret the input as one without a batch dimension, i.e. shape (C, H, W). To maintain "
+            "the 1D channel-wise dropout behavior, please switch to using dropout1d instead.",
+            UserWarning,
+            stacklevel=2,
+        )
     return _drop_channels("dropout2d", (3, 4), -1, input, p, training, inplace)
 
 

@@ -17,6 +17,7 @@ from adjit.ir.ops.scalar import where
 from adjit.ir.ops.source import iota
 from adjit.ir.types import I64
 from adjit.loops import scan
+from adjit.nn.functional_loss import check_reduction
 from adjit.nn.functional_padding import constant_pad
 from adjit.state import STATE
 from adjit.tensor import Tensor
@@ -134,6 +135,7 @@ def ctc_loss(
     Shapes: log_probs [T, N, C] or [T, C], targets integer[N, S] or one after another, lengths integer[N] or a tuple.
     Units: nats.
     """
+    reduction = check_reduction(reduction)
     if log_probs.ndim not in (2, 3):
         raise RuntimeError(f"log_probs must have 2 or 3 dimensions, not {log_probs.ndim}")
     batched = log_probs.ndim == 3

@@ -222,3 +222,25 @@ def test_what_is_computed_without_recording_is_differentiated_later() -> None:
         assert chosen.probs.tolist() == [0.5, 0.5]
     chosen.probs.sum().backward()
     assert logits.grad is not None and logits.grad.tolist() == [0.25, 0.25]
+
+
+def test_transforms_with_equal_parameters_are_equal() -> None:
+    transforms = D.transforms
+    affine, power = transforms.AffineTransform, transforms.PowerTransform
+    same = [
+        lambda: affine(1.0, adjit.tensor([2.0, 3.0])), lambda: power(adjit.tensor(2.0)), lambda: power(2.0).inv,
+        lambda: transforms.ComposeTransform([transforms.ExpTransform(), affine(0.0, 2.0)]),
+    ]  # fmt: skip
+    for make in same:
+        assert make() == make() and make() != affine(5.0, 5.0) and make() != 3
+    assert affine(1.0, 2.0) != affine(1.0, 3.0) and power(adjit.tensor(2.0)) != power(adjit.tensor(3.0))
+
+
+def test_divergences_of_transformed_distributions() -> None:
+    two, three = adjit.tensor(2.0), adjit.tensor(3.0)
+    gamma = D.kl_divergence(D.Gamma(two, three), D.Gamma(three, two))
+    inverse = D.kl_divergence(D.InverseGamma(two, three), D.InverseGamma(three, two))
+    assert adjit.allclose(gamma, inverse)
+    half = D.kl_divergence(D.HalfCauchy(two), D.HalfCauchy(three))
+    whole = D.kl_divergence(D.Cauchy(0.0, two), D.Cauchy(0.0, three))
+    assert adjit.allclose(half, whole) and half > 0

@@ -212,3 +212,61 @@ def test_sides_that_cut_everything() -> None:
         with pytest.raises(RuntimeError, match=r"negative dimension -1|resulting in an empty|too small"):
             call(adjit.ones(1, 2, extent))
     assert functional.pad(adjit.ones(1, 3, 2), (-3, 2), "circular").tolist() == [[[0.0]] * 3]
+
+
+FREQUENT = [
+    (lambda w, i: functional.embedding(i, w, scale_grad_by_freq=True), [[3.5], [4.0], [10 / 3]]),
+    (lambda w, i: functional.embedding(i, w, padding_idx=2, scale_grad_by_freq=True), [[3.5], [4.0], [0.0]]),
+    (lambda w, i: functional.embedding_bag(i, w, adjit.tensor([0, 2]), scale_grad_by_freq=True, mode="sum"),
+     [[1.5], [2.0], [5 / 3]]),
+]
+
+
+@pytest.mark.parametrize("mode", [lambda f: f, adjit.compile], ids=["eager", "compiled"])
+@pytest.mark.parametrize(("of", "expected"), FREQUENT, ids=["rows", "padding", "bags"])
+def test_gradients_of_rows_are_divided_by_how_often_they_are_named(of: Any, expected: Any, mode: Any) -> None:
+    def step(weight: Any, index: Any) -> Any:
+        found = of(weight, index)
+        (found * adjit.arange(1.0, len(found) + 1).unsqueeze(-1)).sum().backward()
+        return found
+
+    weight, index = adjit.ones(4, 1, requires_grad=True), adjit.tensor([0, 2, 2, 1, 2, 0])
+    mode(step)(weight, index)
+    assert np.allclose(weight.grad.numpy(), [*expected, [0.0]])
+    plain = weight.detach()
+    found = adjit.func.grad(lambda w: of(w, index).sum())(plain)
+    assert found.shape == (4, 1) and found[3].item() == 0.0
+
+
+def test_what_layers_refuse_and_warn_of() -> None:
+    x = adjit.randn(2, 3, 4)
+    refused = [
+        (RuntimeError, "ZeroDivisionError: alpha cannot be 0 for CELU", lambda: functional.celu(x, 0.0)),
+        (RuntimeError, "dropout1d: Expected 2D or 3D input, but received a 1D input. ",
+         lambda: functional.dropout1d(x[0, 0])),
+        (RuntimeError, "glu does not support scalars because halving size must be even",
+         lambda: functional.glu(adjit.tensor(1.0))),
+        (IndexError, "Dimension out of range (expected to be in range of [-3, 2], but got 5)",
+         lambda: functional.glu(x, 5)),
+        (ValueError, "TripletMarginLoss: expected margin to be greater than 0, got 0 instead",
+         lambda: adjit.nn.TripletMarginLoss(margin=0)),
+        (ValueError, "bad is not a valid value for reduction",
+         lambda: functional.ctc_loss(x.log_softmax(-1), adjit.ones(3, 1).long(), (2, 2, 2), (1, 1, 1), 0, "bad")),
+    ]  # fmt: skip
+    for kind, text, call in refused:
+        with pytest.raises(kind) as caught:
+            call()
+        assert str(caught.value).startswith(text)
+    with pytest.warns(UserWarning, match="^dropout2d: Received a 3D input to dropout2d and assuming"):
+        functional.dropout2d(x)
+    with pytest.warns(UserWarning, match=r"2 spatial dimensions, .* \(i\.e\. 3D or 4D inputs\)\.$"):
+        functional.dropout2d(x[0])
+
+
+def test_losses_and_layers_of_odd_shapes() -> None:
+    x, target = adjit.tensor([[0.5, 2.0], [3.0, 0.25]]), adjit.tensor([1.0, -1.0])
+    assert functional.hinge_embedding_loss(x, target, reduction="none").tolist() == [[0.5, 0.0], [3.0, 0.75]]
+    weight, bias = adjit.zeros(2, 0), adjit.tensor([1.0, 2.0], requires_grad=True)
+    found = functional.linear(adjit.zeros(3, 4, 0), weight, bias)
+    found.sum().backward()
+    assert adjit.equal(found, bias.expand(3, 4, 2)) and bias.grad.tolist() == [12.0, 12.0]
