@@ -5,6 +5,7 @@ values in eager and compiled code.
 """
 
 from adjit.distributions import constraints, pytorch_modules, transforms
+from adjit.distributions import kl_mixed as kl_mixed
 from adjit.distributions.categorical import (
     Categorical,
     Multinomial,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -244,3 +245,64 @@ def test_divergences_of_transformed_distributions() -> None:
     half = D.kl_divergence(D.HalfCauchy(two), D.HalfCauchy(three))
     whole = D.kl_divergence(D.Cauchy(0.0, two), D.Cauchy(0.0, three))
     assert adjit.allclose(half, whole) and half > 0
+
+
+def _of(kind: str, shift: float) -> Any:
+    """A distribution of this kind; `shift` sets two of a kind apart."""
+    a, b = (adjit.tensor(number + shift, dtype=adjit.float64) for number in (2.5, 3.0))
+    parts: dict[str, tuple[Any, ...]] = {
+        "Uniform": (0.2 * a, 0.25 * b), "Exponential": (a,), "ContinuousBernoulli": (a / 4,), "Pareto": (a / 9, 2 * b),
+    }  # fmt: skip
+    return getattr(D, kind)(*parts.get(kind, (a, b)))
+
+
+def _grid(kind: str, p: Any) -> Any:
+    """Points over (nearly) all of p's weight."""
+    ends = {"Beta": (1e-9, 1 - 1e-9), "ContinuousBernoulli": (0.0, 1.0), "Exponential": (0.0, 30.0),
+            "Gamma": (1e-9, 30.0), "Gumbel": (-10.0, 120.0), "Laplace": (-120.0, 120.0), "Normal": (-40.0, 40.0)}
+    if kind == "Uniform":
+        return adjit.linspace(p.low.item(), p.high.item() - 1e-12, 20001, dtype=adjit.float64)
+    if kind == "Pareto":
+        return p.scale * adjit.linspace(0.0, 14.0, 200001, dtype=adjit.float64).exp()
+    return adjit.linspace(*ends[kind], 400001, dtype=adjit.float64)
+
+
+FINITE = {
+    "Beta": ("ContinuousBernoulli", "Exponential", "Gamma", "Normal"),
+    "ContinuousBernoulli": ("Exponential", "Normal"), "Exponential": ("Gumbel", "Normal"),
+    "Gamma": ("Exponential", "Gumbel", "Normal"), "Gumbel": ("Normal",), "Laplace": ("Normal",),
+    "Normal": ("Gumbel", "Laplace"), "Pareto": ("Exponential", "Gamma", "Normal", "Pareto"),
+    "Uniform": ("Beta", "ContinuousBernoulli", "Exponential", "Gamma", "Gumbel", "Pareto"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("left", "right"), [(left, right) for left, rights in FINITE.items() for right in rights])
+def test_divergences_of_two_kinds_are_integrals(left: str, right: str) -> None:
+    p, q = _of(left, 0.0), _of(right, -0.25)
+    x = _grid(left, p)
+    log_p, log_q = p.log_prob(x), _unchecked(q).log_prob(x)
+    expected = adjit.trapezoid(log_p.exp() * (log_p - log_q), x)
+    assert D.kl_divergence(p, q).item() == pytest.approx(expected.item(), rel=2e-4)
+
+
+def _unchecked(q: Any) -> Any:
+    """`q` without checks of the values."""
+    q._validate_args = False
+    return q
+
+
+def test_divergences_from_values_outside_of_the_support_are_infinite() -> None:
+    kinds = ["Gumbel", "Laplace", "Normal", "Exponential", "Gamma", "Pareto"]
+    pairs = [(left, right) for left in kinds for right in ("Beta", "ContinuousBernoulli", "Uniform")]
+    pairs += [(left, right) for left in kinds[:3] for right in ("Exponential", "Gamma", "Pareto")]
+    pairs += [("Beta", "Pareto"), ("ContinuousBernoulli", "Pareto"), ("Beta", "Uniform"), ("Poisson", "Bernoulli")]
+    half = adjit.tensor([0.5])
+    given = {"Poisson": D.Poisson(half), "Bernoulli": D.Bernoulli(half)}
+    for left, right in pairs:
+        kl = D.kl_divergence(given.get(left) or _of(left, 0.0), given.get(right) or _of(right, 0.0))
+        assert kl.isinf().all() and (kl > 0).all()
+    wide, narrow = D.Uniform(adjit.tensor(-1.0), 3.0), D.Beta(adjit.tensor(2.0), 2.0)
+    assert D.kl_divergence(wide, narrow) == math.inf and D.kl_divergence(narrow, wide).isfinite()
+    expected = math.log(0.5) + 1.0 - 0.5 * math.log(2.0)  # half of 0 and half of 1, rate 2
+    found = D.kl_divergence(given["Bernoulli"], D.Poisson(adjit.tensor(2.0)))
+    assert found.item() == pytest.approx(expected + 1.0)
