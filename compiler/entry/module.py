@@ -20,11 +20,11 @@ from adjit.runtime.layout import c_function
 FUNCTION, COMPILED, NUMBERS = "adjit_function", "adjit_compiled", "adjit_numbers"
 BACKWARD, GRAD, VECTORCALL = "adjit_backward", "adjit_grad", "adjit_vectorcall"
 SET_ITEM = "adjit_setitem"
-# The entries that answer questions about a tensor (asked.py).
+# The entries that answer questions about a tensor (asked.py, chosen.py).
 QUESTIONS = (
-    "adjit_bool", "adjit_data_ptr", "adjit_dim", "adjit_float", "adjit_grad_fn", "adjit_gradient", "adjit_int",
-    "adjit_is_contiguous", "adjit_is_leaf", "adjit_item", "adjit_len", "adjit_numel", "adjit_offset", "adjit_requires",
-    "adjit_size", "adjit_stride",
+    "adjit_bool", "adjit_data_ptr", "adjit_dim", "adjit_equal", "adjit_equal_function", "adjit_float", "adjit_getitem",
+    "adjit_grad_fn", "adjit_gradient", "adjit_int", "adjit_is_contiguous", "adjit_is_leaf", "adjit_item", "adjit_len",
+    "adjit_nonzero", "adjit_numel", "adjit_offset", "adjit_requires", "adjit_size", "adjit_stride",
 )  # fmt: skip
 _EXPORTS = (FUNCTION, COMPILED, VECTORCALL, BACKWARD, GRAD, NUMBERS, SET_ITEM, *QUESTIONS)
 # What calls of small functions cost is saved by inlining them, which the short pipeline does too: its code is within a
@@ -47,6 +47,7 @@ def _functions() -> list[FunctionType]:
         asked,
         assigning,
         backward,
+        chosen,
         compiled,
         cotangents,
         explore,
@@ -73,7 +74,7 @@ def _functions() -> list[FunctionType]:
 
     first = (objects, guards, overlap, operands, opening, trees, places, making, record, views, results, shown)
     last = (serve, compiled, lists, backward, explore, cotangents, walk, gradients, numbers)
-    apart = (asked, parts, placed, assigning)
+    apart = (asked, parts, placed, assigning, chosen)
     return [function for part in (*first, *last, *apart) for function in part.FUNCTIONS]
 
 

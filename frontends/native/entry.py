@@ -18,6 +18,7 @@ from adjit.autograd import tape
 from adjit.autograd.engine import accumulate
 from adjit.compiler.entry import known as k
 from adjit.ir.graph import Location, Node, Value
+from adjit.ir.types import F32, F64, I64
 from adjit.memory import FIRST_VERSION, PERIOD, UNTRACKED, Memory, ask_keep, ask_write
 from adjit.native.words import address, mixed
 from adjit.nn.parameter import Parameter
@@ -197,6 +198,19 @@ class Entry:
     def answering(self, name: str, function: Callable[..., Any], symbol: str) -> Any:
         """A method descriptor of `Tensor` for a question, whose answer is native where it is plain."""
         return _new_method()(Tensor, self._definition(name, documented(name, function), symbol))
+
+    def answering_function(self, name: str, function: Callable[..., Any], symbol: str) -> Any:
+        """The same as a builtin function of the namespace."""
+        definition = self._definition(name, documented(name, function), symbol)
+        return _new_function()(definition, _at(np.empty(0, np.uint64), "adjit"), "adjit")
+
+    def reading(self, function: Callable[..., Any], table: np.ndarray) -> Any:
+        """A method descriptor for `x[index]`, served by a table where it is no small mask."""
+        self.known[k.GETITEM] = address(table)
+        self.keep(table)
+        for dtype, number, place in ((F32, k.N_F32, k.D_F32), (F64, k.N_F64, k.D_F64), (I64, k.N_I64, k.D_I64)):
+            self.known[number], self.known[place] = dtype.storage.num, self.keep(dtype)
+        return self.answering("__getitem__", function, "adjit_getitem")
 
     def serve_compiled(self, cls: type, slot: str, call: Callable[..., Any]) -> None:
         """Serve calls of compiled functions natively, by the table in a slot of theirs; `call` serves the others."""

@@ -216,7 +216,7 @@ class _Serving:
     def methods(self) -> None:
         """Serve the methods of `Tensor` that are loaded."""
         self.entry.serve_assignment(Tensor.__setitem__)
-        serve_questions(self.entry)
+        _replace(serve_questions(self.entry))
         for name in (*_OPERATORS, *_FREE, *_OTHERS, *_VIEWS, *_IN_PLACE):
             function = vars(Tensor).get(name)
             if _is_ours(function):
@@ -232,7 +232,10 @@ class _Serving:
         operation = Operation(
             self.entry, function, free=free, in_place=name in _IN_PLACE, later=_when(name), draws=name in _DRAWS
         )
-        descriptor = self.entry.method(Tensor, name, documented(name, function), operation.table)
+        if name == "__getitem__":
+            descriptor = self.entry.reading(function, operation.table)
+        else:
+            descriptor = self.entry.method(Tensor, name, documented(name, function), operation.table)
         if descriptor is None:
             return function
         _installed[f"Tensor.{name}"] = operation

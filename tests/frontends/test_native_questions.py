@@ -133,6 +133,66 @@ def test_views_of_what_was_written_since() -> None:
     assert told("requires_grad", view) is True and told("is_leaf", view) is False
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.int64, torch.bool], ids=str)
+def test_elements_that_are_not_zero(dtype: Any) -> None:
+    random = np.random.default_rng(1)
+    for shape in ((1,), (7,), (3, 4), (2, 1, 5), (4, 0)):
+        x = torch.from_numpy(np.asarray(random.integers(-1, 2, shape))).to(dtype)
+        if dtype.is_floating_point and x.numel():
+            x.view(-1)[0] = float("nan")
+            x.view(-1)[-1] = -0.0
+        found = told("nonzero", x)
+        np.testing.assert_array_equal(found.numpy(), np.argwhere(x.numpy()))
+        assert found.dtype is torch.int64 and found._version == 0 and not found.requires_grad
+    assert torch.ones(2000).nonzero().shape == (2000, 1) and torch.ones(()).nonzero().shape == (1, 0)
+    assert torch.ones(3, 2).t().nonzero().shape == (6, 2) and len(torch.ones(3).nonzero(as_tuple=True)) == 1
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.int64, torch.bool], ids=str)
+def test_equal_tensors(dtype: Any) -> None:
+    x = torch.tensor([[1, 0, 3], [0, 5, 6]]).to(dtype)
+    y = x.clone()
+    assert told("equal", x, y) is told("equal", x, x) is True and torch.equal(x, y) is True
+    y[1, 2] = 0
+    assert told("equal", x, y) is torch.equal(x, y) is False
+    assert told("equal", x, x[:1]) is told("equal", x, x[0]) is told("equal", x, x.reshape(3, 2)) is False
+    assert told("equal", x[:0], x[:0]) is True
+    assert torch.equal(x.t(), x.t()) and torch.equal(x, x.half()) is x.equal(other=x.clone())
+
+
+def test_equal_numbers_of_other_bits() -> None:
+    for dtype in (torch.float32, torch.float64):
+        zeros, nan = torch.tensor([0.0, -0.0], dtype=dtype), torch.tensor([float("nan")], dtype=dtype)
+        infinite = torch.tensor([float("inf")], dtype=dtype)
+        assert told("equal", zeros, -zeros) and told("equal", infinite, infinite)
+        assert not told("equal", nan, nan) and not told("equal", infinite, -infinite)
+        assert not told("equal", zeros[:1], infinite) and not told("equal", -nan, -nan)
+
+
+def test_masks_of_few_elements() -> None:
+    random = np.random.default_rng(2)
+    for dtype in (np.float32, np.float64, np.int64):
+        for shape, axes in (((6,), 1), ((3, 4), 1), ((3, 4), 2), ((2, 3, 2), 2), ((0, 3), 1)):
+            array, mask = (random.standard_normal(shape) * 9).astype(dtype), random.random(shape[:axes]) > 0.5
+            x, where = torch.from_numpy(array), torch.from_numpy(mask)
+            with refusing("__getitem__"):
+                found = x[where]
+            np.testing.assert_array_equal(found.numpy(), array[mask])
+            assert found.numpy().dtype == dtype and found.is_contiguous() and found._base is None
+            found += 1  # it is a copy
+            np.testing.assert_array_equal(x.numpy(), array)
+    leaf = torch.arange(3.0, requires_grad=True)
+    chosen = leaf[leaf > 0.5]
+    chosen.square().sum().backward()
+    assert leaf.grad.tolist() == [0, 2, 4]
+    with torch.no_grad(), refusing("__getitem__"):
+        assert not leaf[leaf > 0.5].requires_grad
+    with pytest.raises(IndexError, match="mask"):
+        leaf[torch.ones(4) > 0]
+    with torch.inference_mode():
+        assert torch.ones(3)[torch.ones(3) > 0].is_inference()
+
+
 REFUSED: list[tuple[Callable[[Any], Any], type[Exception], str]] = [
     (lambda x: x.size(2), IndexError, "Dimension out of range"),
     (lambda x: x.stride(-3), IndexError, "Dimension out of range"),
@@ -144,6 +204,8 @@ REFUSED: list[tuple[Callable[[Any], Any], type[Exception], str]] = [
     (lambda x: len(x[0, 0]), TypeError, "len\\(\\) of a 0-d tensor"),
     (lambda x: x.dim(1), TypeError, "positional argument"),
     (lambda x: x.numel(a=1), TypeError, "unexpected keyword"),
+    (lambda x: torch.equal(x, 3), TypeError, "must be Tensor, not int"),
+    (lambda x: x.equal(), TypeError, "missing"),
     (lambda x: Tensor.size(3), TypeError, "requires a 'adjit.tensor.Tensor'|doesn't apply"),
 ]
 
