@@ -80,7 +80,8 @@ def _as_complex(input: Tensor) -> Tensor:
 
 def _as_real(input: Tensor, name: str) -> Tensor:
     if input._dtype.is_complex:
-        raise RuntimeError(f"{name} expects a real input tensor, but got {title_of(input._dtype)}")
+        wanted = "real-valued" if name == "rfftn" else "real"
+        raise RuntimeError(f"{name} expects a {wanted} input tensor, but got {title_of(input._dtype)}")
     return _supported(input)
 
 

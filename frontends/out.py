@@ -52,7 +52,11 @@ NAMES = frozenset(_LISTED.split())
 _EXACT = frozenset((
     "addbmm", "addmm", "addmv", "aminmax", "argmax", "argmin", "argsort", "baddbmm", "bmm", "cummax", "cummin", "dot",
     "gather", "index_add", "index_copy", "index_select", "kthvalue", "masked_select", "max", "median", "min", "mm",
-    "mode", "mv", "nanmedian", "nonzero", "sort", "take", "topk", "where",
+    "mode", "mv", "nanmedian", "nonzero", "sort", "take", "topk", "tril", "triu", "where",
+))  # fmt: skip
+# So do these, whose result has the operand's dtype, in other words.
+_SAME = frozenset((
+    "bitwise_not", "ceil", "conj_physical", "fix", "floor", "frac", "neg", "negative", "round", "sgn", "sign", "trunc",
 ))  # fmt: skip
 # These refuse an `out` that shares memory with an operand; elementwise functions one that overlaps in part.
 _APART = frozenset((
@@ -121,8 +125,10 @@ def _given(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str
         _refuse_recording(name, operands)
     if len(results) != len(places):
         raise TypeError(f"{name}(): argument 'out' must hold {len(results)} tensors, not {len(places)}")
+    # Of everything, or of two tensors, these cast.
+    checked = {"max": "maximum", "min": "minimum"}.get(name, name) if len(results) == 1 else name
     for place, result in zip(places, results, strict=True):
-        check_cast(name, result._dtype, place._dtype)
+        check_cast(checked, result._dtype, place._dtype)
         if name in _APART and shape_of(place) != shape_of(result) and any(x._memory is place._memory for x in operands):
             raise RuntimeError(SHARED)  # grown, it would reach over them
     for place, result in zip(places, results, strict=True):
@@ -203,6 +209,8 @@ def check_cast(name: str, found: DType, wanted: DType) -> None:
         )
     if name in _EXACT:
         raise RuntimeError(f"Expected out tensor to have dtype {c_name(found)}, but got {c_name(wanted)} instead")
+    if name in _SAME:
+        raise RuntimeError(f"Found dtype {title_of(wanted)} but expected {title_of(found)}")
     if category_of(found) > category_of(wanted):
         if name in ("cat", "concat", "concatenate"):
             raise TypeError(f"torch.cat(): input types can't be cast to the desired output type {title_of(wanted)}")

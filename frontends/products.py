@@ -15,7 +15,7 @@ from adjit.former import numbers_first
 from adjit.ir.errors import DTypeError
 from adjit.ir.primitive import PRIMITIVES
 from adjit.ir.types import BOOL
-from adjit.promotion import broadcast_shapes, is_one, promote
+from adjit.promotion import broadcast_shapes, cast_to, is_one, promote, result_dtype
 from adjit.python_data import check_wide_numbers
 from adjit.tensor import Tensor
 
@@ -360,8 +360,15 @@ def _addr(input: Tensor, vec1: Tensor, vec2: Tensor, beta: Any, alpha: Any) -> T
 @numbers_first
 def addr(input: Tensor, vec1: Tensor, vec2: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
     """beta * input + alpha * outer(vec1, vec2)."""
-    check_wide_numbers(input._dtype, beta, alpha)
-    return _addr(input, vec1, vec2, beta, alpha)  # type: ignore[no-any-return]
+    kind = result_dtype((input, vec1, vec2))
+    for name, factor in (("beta", beta), ("alpha", alpha)):
+        if isinstance(factor, bool) and kind is not BOOL:
+            raise RuntimeError(f"Boolean {name} only supported for Boolean results.")
+        if isinstance(factor, (float, complex)) and not kind.is_continuous:
+            raise RuntimeError(f"For integral input tensors, argument {name} must not be a floating point number.")
+    check_wide_numbers(kind, beta, alpha)
+    found: Tensor = _addr(cast_to(input, kind), cast_to(vec1, kind), cast_to(vec2, kind), beta, alpha)
+    return found
 
 
 def inner(input: Tensor, other: Tensor) -> Tensor:

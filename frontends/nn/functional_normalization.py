@@ -20,6 +20,8 @@ from adjit.nn.half_precision import in_single
 from adjit.shaping import broadcast_tensors
 from adjit.tensor import Tensor
 
+_ONE_VALUE = "Expected more than 1 value per channel when training, got input size "
+
 
 def _by_channel(tensor: Tensor, ndim: int) -> Tensor:
     """A vector over the channels (axis 1), ready to broadcast."""
@@ -121,12 +123,8 @@ def batch_norm(
         return found
     count = math.prod(input.shape) // input.shape[1]
     if count == 1:
-        raise explained(
-            ValueError,
-            f"Expected more than 1 value per channel when training, got input size {input.shape}",
-            hint="call model.eval() to use the running statistics, or train with batches of 2 and more "
-            "(DataLoader(..., drop_last=True))",
-        )
+        hint = "call model.eval() to use the running statistics, or train with batches of 2 and more "
+        raise explained(ValueError, _ONE_VALUE + str(input.shape), hint=f"{hint}(DataLoader(..., drop_last=True))")
     if eps <= 0.0:
         raise ValueError(f"batch_norm eps must be positive during training, but got {eps}")
     if count == 0:  # no moments: nothing comes out, and nothing is added to gradients
@@ -286,6 +284,10 @@ def group_norm(
             "Expected number of channels in input to be divisible by num_groups, but got input of shape "
             f"{list(input.shape)} and num_groups={num_groups}"
         )
+    samples, channels, *others = input.shape
+    if samples * (channels // num_groups) * math.prod(others) == 1:
+        sizes = [samples * (channels // num_groups), num_groups, *others]
+        raise explained(ValueError, f"{_ONE_VALUE}{sizes}", hint="a group of one value has no variance")
     _check_mixed(input, weight, bias)
     found: Tensor = group_norm_of(input, num_groups, weight, bias, eps)
     return found

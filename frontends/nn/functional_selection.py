@@ -92,7 +92,7 @@ def renormalise(weight: Tensor, input: Tensor, max_norm: float, norm_type: float
 
     with no_grad():
         norms = weight.norm(norm_type, 1, keepdim=True)
-        named = one_hot(input.reshape(-1), weight.shape[0]).sum(0).unsqueeze(1) > 0
+        named = one_hot(input.reshape(-1).long(), weight.shape[0]).sum(0).unsqueeze(1) > 0
         factor = apply(where, ((norms > max_norm) & named, max_norm / (norms + 1e-7), 1))
         weight.mul_(factor)
 

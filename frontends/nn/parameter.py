@@ -86,7 +86,7 @@ class UninitializedTensorMixin:
     def materialize(self, shape: Any, device: Any = None, dtype: Any = None) -> None:
         """Take memory for `shape`."""
         held = cast(Tensor, self)
-        made = empty(tuple(shape), device=device, dtype=dtype_object(held._dtype) if dtype is None else dtype)
+        made = empty(shape, device=device, dtype=dtype_object(held._dtype) if dtype is None else dtype)
         self.__class__ = self.cls_to_become  # type: ignore[assignment]
         held.data = made
 

@@ -270,3 +270,24 @@ def test_losses_and_layers_of_odd_shapes() -> None:
     found = functional.linear(adjit.zeros(3, 4, 0), weight, bias)
     found.sum().backward()
     assert adjit.equal(found, bias.expand(3, 4, 2)) and bias.grad.tolist() == [12.0, 12.0]
+
+
+def test_groups_of_one_value_are_refused() -> None:
+    for shape, groups in (((1, 10), 10), ((1, 4, 1), 4)):
+        with pytest.raises(ValueError, match="Expected more than 1 value per channel when training, got input size"):
+            functional.group_norm(adjit.ones(shape), groups)
+    for shape, groups in (((2, 4, 1), 4), ((1, 4, 1), 2), ((0, 4, 1), 4), ((1, 4, 0), 4)):
+        assert functional.group_norm(adjit.ones(shape), groups).shape == shape
+
+
+def test_tables_of_bounded_rows_take_short_indices() -> None:
+    table = adjit.full((4, 3), 2.0)
+    found = functional.embedding(adjit.tensor([1, 2], dtype=adjit.int32), table, max_norm=1.0)
+    adjit.testing.assert_close(found.norm(dim=1), adjit.ones(2))
+    assert table[0].tolist() == [2.0, 2.0, 2.0]
+
+
+def test_an_unknown_parameter_takes_a_single_size() -> None:
+    parameter = adjit.nn.UninitializedParameter()
+    parameter.materialize(5)
+    assert parameter.shape == (5,) and isinstance(parameter, adjit.nn.Parameter)

@@ -259,3 +259,16 @@ def test_factors_of_integers_are_integers_of_their_dtype(dtype: torch.dtype, val
     with pytest.raises(RuntimeError, match=f"value cannot be converted to type {name} without overflow"):
         torch.addcmul(x, x, x, value=value)
     assert torch.addcmul(x, x, x, value=2.7).tolist() == [3, 3, 3]
+
+
+def test_factors_of_outer_products_of_integers() -> None:
+    square, vector = torch.ones(2, 2), torch.ones(2, dtype=torch.int32)
+    for _ in range(3):
+        assert torch.addr(square, vector, vector, alpha=2.5).tolist() == [[3.5, 3.5], [3.5, 3.5]]
+    assert torch.addr(square.int(), vector.float(), vector, beta=0.5).tolist() == [[1.5, 1.5], [1.5, 1.5]]
+    assert torch.addr(square.int(), vector, vector, alpha=2).tolist() == [[3, 3], [3, 3]]
+    for factor in ("beta", "alpha"):
+        with pytest.raises(RuntimeError, match=f"argument {factor} must not be a floating point number"):
+            torch.addr(square.int(), vector, vector, **{factor: 2.5})
+        with pytest.raises(RuntimeError, match=f"Boolean {factor} only supported for Boolean results"):
+            torch.addr(square, vector, vector, **{factor: True})

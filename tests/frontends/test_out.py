@@ -39,6 +39,14 @@ def test_the_result_is_written_to_out(name: str) -> None:
     assert torch.equal(empty, expected)
 
 
+def test_extremes_of_two_or_of_all_cast_to_out() -> None:
+    x, out = torch.tensor([1.0, 5.0]), torch.zeros(2, dtype=torch.float64)
+    assert torch.max(x, x.flip(0), out=out).tolist() == [5.0, 5.0]
+    assert torch.min(x, out=torch.zeros((), dtype=torch.float64)).item() == 1.0
+    with pytest.raises(RuntimeError, match="Expected out tensor to have dtype float, but got double instead"):
+        torch.max(x, 0, out=(torch.zeros((), dtype=torch.float64), torch.zeros((), dtype=torch.long)))
+
+
 def test_several_results() -> None:
     x = torch.tensor([3.0, 1.0, 2.0])
     values, indices = torch.zeros(3), torch.zeros(3, dtype=torch.long)
@@ -87,6 +95,10 @@ ERRORS: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: torch.cat((X[:1], X[1:]), out=X), RuntimeError, SHARED),
     (lambda: torch.argmax(X, 0, out=torch.zeros(())), RuntimeError,
      "Expected out tensor to have dtype long int, but got float instead"),
+    (lambda: torch.neg(X, out=torch.zeros(3, dtype=torch.float64)), RuntimeError,
+     "Found dtype Double but expected Float"),
+    (lambda: torch.tril(X.view(1, 3), out=torch.zeros(1, 3, dtype=torch.float64)), RuntimeError,
+     "Expected out tensor to have dtype float, but got double instead"),
     (lambda: torch.exp(X, out=torch.zeros(1).expand(3)), RuntimeError,
      "unsupported operation: more than one element of the written-to tensor refers to a single memory location. Please "
      "clone() the tensor before performing the operation."),
