@@ -96,7 +96,8 @@ def main(epochs: int = 8, batch_size: int = 64, seed: int = 0, progress: bool = 
     trainer = Trainer(seed)
     step = torch.compile(trainer.step)
     data = TensorDataset(train_images, train_labels)
-    loader = DataLoader(data, batch_size=batch_size, shuffle=True, generator=torch.Generator().manual_seed(seed))
+    generator = torch.Generator().manual_seed(seed)
+    loader: DataLoader[Any] = DataLoader(data, batch_size=batch_size, shuffle=True, generator=generator)
     evaluate = torch.compile(trainer.net)
     start = time.perf_counter()
     reached = 0.0

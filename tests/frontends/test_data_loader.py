@@ -14,6 +14,7 @@ from adjit.utils.data import (
     ConcatDataset,
     DataLoader,
     Dataset,
+    DistributedSampler,
     IterableDataset,
     RandomSampler,
     SequentialSampler,
@@ -149,3 +150,46 @@ def test_errors_read_as_in_pytorch(action: Callable[[], Any], kind: type[Excepti
     with pytest.raises(kind) as caught:
         action()
     assert str(caught.value) == text
+
+
+@pytest.mark.parametrize("count", [0, 1, 5, 6, 7])
+@pytest.mark.parametrize("processes", [1, 2, 3, 8])
+@pytest.mark.parametrize("drop_last", [False, True])
+def test_processes_share_a_dataset(count: int, processes: int, drop_last: bool) -> None:
+    parts = [DistributedSampler(range(count), processes, rank, False, drop_last=drop_last) for rank in range(processes)]
+    taken = [list(part) for part in parts]
+    assert {len(part) for part in parts} == {len(numbers) for numbers in taken} and len({*map(len, taken)}) == 1
+    turns = [number for turn in zip(*taken, strict=True) for number in turn]
+    whole = count - count % processes if drop_last else -(-count // processes) * processes
+    assert turns == [place % count for place in range(whole)]
+
+
+def test_epochs_shuffle_all_processes_alike() -> None:
+    parts = [DistributedSampler(range(10), 2, rank, seed=3) for rank in range(2)]
+    first = [number for part in parts for number in part]
+    assert sorted(first) == list(range(10)) and first == [number for part in parts for number in part]
+    for part in parts:
+        part.set_epoch(1)
+    second = [number for part in parts for number in part]
+    assert sorted(second) == list(range(10)) and second != first
+    loader = DataLoader(TensorDataset(X, Y), batch_size=2, sampler=parts[0])
+    assert next(iter(loader))[1].tolist() == second[:2]
+
+
+def test_processes_have_numbers() -> None:
+    with pytest.raises(ValueError, match=r"Invalid rank 2, rank should be in the interval \[0, 1\]"):
+        DistributedSampler(range(3), 2, 2)
+    with pytest.raises(RuntimeError, match="Requires distributed package to be available"):
+        DistributedSampler(range(3))
+
+
+def test_addresses_that_programs_import_from() -> None:
+    from adjit.nn.utils.clip_grad import clip_grad_norm_
+    from adjit.utils.data.distributed import DistributedSampler as Same
+
+    assert Same is DistributedSampler and clip_grad_norm_ is torch.nn.utils.clip_grad_norm_
+
+    def batches(loader: DataLoader[Any]) -> DataLoader[torch.Tensor]:
+        return loader
+
+    assert batches.__name__ == "batches" and DataLoader[int](X, 5).batch_size == 5

@@ -11,6 +11,7 @@ from adjit.utils.data.dataset import (
     TensorDataset,
     random_split,
 )
+from adjit.utils.data.distributed import DistributedSampler
 from adjit.utils.data.loader import DataLoader
 from adjit.utils.data.sampler import (
     BatchSampler,
@@ -23,7 +24,7 @@ from adjit.utils.data.sampler import (
 from adjit.utils.data.workers import get_worker_info
 
 __all__ = [
-    "BatchSampler", "ChainDataset", "ConcatDataset", "DataLoader", "Dataset", "IterableDataset", "RandomSampler",
-    "Sampler", "SequentialSampler", "StackDataset", "Subset", "SubsetRandomSampler", "TensorDataset",
+    "BatchSampler", "ChainDataset", "ConcatDataset", "DataLoader", "Dataset", "DistributedSampler", "IterableDataset",
+    "RandomSampler", "Sampler", "SequentialSampler", "StackDataset", "Subset", "SubsetRandomSampler", "TensorDataset",
     "WeightedRandomSampler", "default_collate", "default_convert", "get_worker_info", "random_split",
 ]  # fmt: skip

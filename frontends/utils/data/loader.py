@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import islice, repeat
-from typing import Any
+from typing import Any, Generic, TypeVar
 from weakref import finalize
 
 import numpy as np
@@ -17,8 +17,10 @@ from adjit.utils.data.dataset import IterableDataset, Subset, TensorDataset
 from adjit.utils.data.sampler import BatchSampler, RandomSampler, SequentialSampler
 from adjit.utils.data.workers import Plan, Workers
 
+T = TypeVar("T", covariant=True)
 
-class DataLoader:
+
+class DataLoader(Generic[T]):
     """Batches of a dataset: iterate over it once per epoch.
 
     `num_workers` > 0 fetches batches in as many processes, `prefetch_factor` batches ahead each; `timeout` is the most
