@@ -121,8 +121,9 @@ class GeneralizedPareto(Distribution):
     @property
     def mean(self) -> Tensor:
         """loc + scale/(1 - k) for k < 1, else NaN."""
-        k = where(self.concentration < 1, self.concentration, math.nan)
-        return self.loc + self.scale / (1 - k)
+        known = self.concentration < 1
+        k = where(known, self.concentration, 0.0)
+        return where(known, self.loc + self.scale / (1 - k), math.nan)
 
     @property
     def mode(self) -> Tensor:
@@ -132,8 +133,9 @@ class GeneralizedPareto(Distribution):
     @property
     def variance(self) -> Tensor:
         """scale**2/((1 - k)**2*(1 - 2*k)) for k < 1/2, else NaN."""
-        k = where(self.concentration < 0.5, self.concentration, math.nan)
-        return self.scale**2 / ((1 - k) ** 2 * (1 - 2 * k))
+        known = self.concentration < 0.5
+        k = where(known, self.concentration, 0.0)
+        return where(known, self.scale**2 / ((1 - k) ** 2 * (1 - 2 * k)), math.nan)
 
     def entropy(self) -> Tensor:
         """log(scale) + k + 1."""

@@ -306,3 +306,12 @@ def test_divergences_from_values_outside_of_the_support_are_infinite() -> None:
     expected = math.log(0.5) + 1.0 - 0.5 * math.log(2.0)  # half of 0 and half of 1, rate 2
     found = D.kl_divergence(given["Bernoulli"], D.Poisson(adjit.tensor(2.0)))
     assert found.item() == pytest.approx(expected + 1.0)
+
+
+@pytest.mark.parametrize("moment", ["mean", "variance", "stddev"])
+def test_moments_that_are_not_known_give_gradients_of_zero(moment: str) -> None:
+    concentration = adjit.tensor([0.25, 1.5])
+    scale = adjit.tensor([1.0, 1.0], requires_grad=True)
+    found = getattr(D.GeneralizedPareto(adjit.zeros(2), scale, concentration), moment)
+    found.sum().backward()
+    assert found[0].isfinite() and found[1].isnan() and scale.grad[0] > 0 and scale.grad[1] == 0
