@@ -303,6 +303,10 @@ def _load(
         from adjit.compiler.llvm.emit_spaced import load_strided
 
         return Register(load_strided(w, pointer, type, where.base, where.stride, lanes), type)
+    if where.offsets and lanes is None and max(where.offsets) - min(where.offsets) < 2 * w.lanes:
+        from adjit.compiler.llvm.emit_spaced import load_pattern
+
+        return Register(load_pattern(w, pointer, type, where), type)
     from adjit.compiler.llvm.emit_near import load_near, may_be_near
 
     pointers = _pointers(w, pointer, type, where)

@@ -49,6 +49,18 @@ class Partials:
             rows = [combine(self.w, self.kind, self.type, rows[i], rows[i + half]) for i in range(half)]
         return rows[0] if self.step == 1 else fold_lanes(self.w, self.kind, self.type.dtype, rows[0], self.type.lanes)
 
+    def turn(self, by: str) -> None:
+        """Partial result number `by` becomes number 0, the next one number 1, and so on, and those before are last."""
+        f, type = self.w.f, self.type
+        rows = [self.w.read(self._row(str(row))) for row in range(self.rows)]
+        twice = self.w.slot(type, 2 * self.rows)
+        for place, value in enumerate((*rows, *rows)):
+            self.w.write(Slot(offset(f, type.llvm, twice.pointer, place), type), value)
+        start = offset(f, type.element, twice.pointer, by)
+        for number in range(self.rows):
+            at = offset(f, type.llvm, start, number)
+            self.w.write(self._row(str(number)), f.let(f"load {type.llvm}, ptr {at}, align {type.dtype.itemsize}"))
+
     def _row(self, row: str) -> Slot:
         return Slot(offset(self.w.f, self.type.llvm, self.slot.pointer, row), self.type)
 

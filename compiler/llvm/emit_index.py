@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from adjit.compiler.llvm.emit_choice import repeats
-from adjit.compiler.llvm.emit_state import Lanes, Ramp, Uniform, Writer
+from adjit.compiler.llvm.emit_state import VARYING, Lanes, Pattern, Ramp, Uniform, Variable, Writer
 from adjit.compiler.llvm.sequences import splat
 from adjit.compiler.llvm.text import LLType
 from adjit.ir.errors import CompileError
@@ -16,7 +16,8 @@ from adjit.ir.types import I32, I64
 class Place:
     """An index expression in the present scope: `base + l // repeat * stride` in lane l, or the vector `scattered`.
 
-    `stride` is an i64 name or a number; 0 where all lanes agree.  `scattered` is a vector of `bits`.
+    `stride` is an i64 name or a number; 0 where all lanes agree.  `scattered` is a vector of `bits`; where the lanes
+    are at known distances from lane 0's, these are `offsets`.
     """
 
     base: str
@@ -24,11 +25,12 @@ class Place:
     scattered: str = ""
     bits: int = 64
     repeat: int = 1
+    offsets: tuple[int, ...] = ()
 
 
 def is_varying(w: Writer, size: Size) -> bool:
     """Whether an index expression differs from lane to lane."""
-    return w.lanes > 1 and any(isinstance(w.variables.get(name), (Ramp, Lanes)) for name in size_names(size))
+    return w.lanes > 1 and any(isinstance(w.variables.get(name), VARYING) for name in size_names(size))
 
 
 def place(w: Writer, size: Size, *, repeating: bool = False) -> Place:
@@ -36,7 +38,7 @@ def place(w: Writer, size: Size, *, repeating: bool = False) -> Place:
     if not is_varying(w, size):
         return Place(uniform(w, size))
     assert isinstance(size, Dim)
-    moving = [name for name in size.names if isinstance(w.variables.get(name), (Ramp, Lanes))]
+    moving = [name for name in size.names if isinstance(w.variables.get(name), VARYING)]
     if len(moving) == 1 and isinstance(w.variables[moving[0]], Ramp):
         stride = size.coefficient(moving[0])
         if stride is not None:
@@ -44,8 +46,26 @@ def place(w: Writer, size: Size, *, repeating: bool = False) -> Place:
         count = repeats(size, moving[0]) if repeating else None
         if count and w.lanes % count == 0 and w.variables[moving[0]].multiple % count == 0:  # type: ignore[union-attr]
             return Place(uniform(w, size), 1, repeat=count)
+    offsets = _offsets(w, size, moving)
+    if offsets is not None:
+        step = offsets[1]
+        if offsets == tuple(lane * step for lane in range(w.lanes)):
+            return Place(uniform(w, size), step)
+        if repeating:
+            return Place(uniform(w, size), 0, vector(w, size, 64), offsets=offsets)
     bits = 32 if fits(w, size) else 64
     return Place("", 0, vector(w, size, bits), bits)
+
+
+def _offsets(w: Writer, size: Dim, moving: list[str]) -> tuple[int, ...] | None:
+    """How far the lanes are from lane 0, where that is known."""
+    found = [0] * w.lanes
+    for name in moving:
+        variable, stride = w.variables[name], size.coefficient(name)
+        if not isinstance(variable, Pattern) or not isinstance(stride, int):
+            return None
+        found = [total + stride * each for total, each in zip(found, variable.offsets, strict=True)]
+    return tuple(found)
 
 
 def uniform(w: Writer, size: Size) -> str:
@@ -110,7 +130,7 @@ def _atom(w: Writer, atom: Atom) -> str:
         match variable:
             case Uniform(name):
                 return name
-            case Ramp(base):
+            case Ramp(base) | Pattern(base):
                 return base
             case Lanes(name):
                 return w.f.let(f"extractelement <{w.lanes} x i64> {name}, i32 0")
@@ -203,7 +223,10 @@ def integer_type(w: Writer, bits: int) -> LLType:
 
 
 def _vector_sum(w: Writer, size: Dim, bits: int) -> str:
-    """Terms that all lanes share are summed as scalars; a ramp adds its base there and its slope here."""
+    """Terms that all lanes share are summed as scalars; a ramp adds its base there and its slope here.
+
+    So does a pattern, whose slope are its offsets.
+    """
     type = integer_type(w, bits)
     shared: Size = 0
     parts: list[str] = []
@@ -212,11 +235,11 @@ def _vector_sum(w: Writer, size: Dim, bits: int) -> str:
         moving = [atom for atom in monomial if _moves(w, atom)]
         if not moving:
             shared = shared + term
-        elif len(moving) == 1 and isinstance(moving[0], str) and isinstance(w.variables[moving[0]], Ramp):
+        elif len(moving) == 1 and isinstance(moving[0], str) and not isinstance(w.variables[moving[0]], Lanes):
             rest = list(monomial)
             rest.remove(moving[0])
             shared = shared + term
-            parts.append(_slope(w, Dim({tuple(rest): coefficient}) + 0, bits))
+            parts.append(_slope(w, w.variables[moving[0]], Dim({tuple(rest): coefficient}) + 0, bits))
         else:
             parts.append(_vector_product(w, monomial, coefficient, bits))
     if shared != 0:
@@ -227,12 +250,14 @@ def _vector_sum(w: Writer, size: Dim, bits: int) -> str:
     return total
 
 
-def _slope(w: Writer, coefficient: Size, bits: int) -> str:
-    if isinstance(coefficient, int):
-        return integer_type(w, bits).numbers(coefficient)
-    wide = _splat_narrow(w, uniform(w, coefficient), bits)
+def _slope(w: Writer, variable: Variable | None, coefficient: Size, bits: int) -> str:
+    """A coefficient times what a variable adds to its value in lane 0."""
     type = integer_type(w, bits)
-    return w.f.let(f"mul {type.llvm} {wide}, {type.numbers()}")
+    offsets = variable.offsets if isinstance(variable, Pattern) else range(w.lanes)
+    if isinstance(coefficient, int):
+        return type.listed([coefficient * offset for offset in offsets])
+    wide = _splat_narrow(w, uniform(w, coefficient), bits)
+    return w.f.let(f"mul {type.llvm} {wide}, {type.listed(offsets)}")
 
 
 def _splat_narrow(w: Writer, scalar: str, bits: int) -> str:
@@ -246,7 +271,7 @@ def _splat_narrow(w: Writer, scalar: str, bits: int) -> str:
 
 def _moves(w: Writer, atom: Atom) -> bool:
     if isinstance(atom, str):
-        return isinstance(w.variables.get(atom), (Ramp, Lanes))
+        return isinstance(w.variables.get(atom), VARYING)
     return is_varying(w, atom[1]) or is_varying(w, atom[2])
 
 
@@ -269,8 +294,8 @@ def _vector_atom(w: Writer, atom: Atom, bits: int) -> str:
     type = integer_type(w, bits)
     if isinstance(atom, str):
         match w.variables[atom]:
-            case Ramp(base):
-                return w.f.let(f"add {type.llvm} {_splat_narrow(w, base, bits)}, {type.numbers()}")
+            case (Ramp(base) | Pattern(base)) as variable:
+                return w.f.let(f"add {type.llvm} {_splat_narrow(w, base, bits)}, {_slope(w, variable, 1, bits)}")
             case Lanes(name) if bits == 64:
                 return name
             case Lanes(name):

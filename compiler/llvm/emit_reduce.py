@@ -34,15 +34,15 @@ from adjit.compiler.llvm.emit_domain import (
     whole_domain,
 )
 from adjit.compiler.llvm.emit_fold import Partials
-from adjit.compiler.llvm.emit_index import greatest, least, uniform, vector
+from adjit.compiler.llvm.emit_index import greatest, least, uniform
 from adjit.compiler.llvm.emit_loops import Body, is_spelled, neutral, scalar_loop, total_of, vector_loop
-from adjit.compiler.llvm.emit_state import Lanes, Ramp, Register, Slot, Uniform, Writer
+from adjit.compiler.llvm.emit_state import Ramp, Register, Slot, Uniform, Writer
 from adjit.compiler.llvm.sequences import below, counted
 from adjit.compiler.llvm.text import LLType
 from adjit.compiler.loops.ir import BLOCK, LOAD, RUN
 from adjit.ir.graph import Node
 from adjit.ir.primitive import primitive_named
-from adjit.ir.shape import Dim, Size, product
+from adjit.ir.shape import Size, product
 from adjit.ir.types import I64
 
 if TYPE_CHECKING:
@@ -377,6 +377,8 @@ def _lanes_along(w: Writer, node: Node, lanes: int) -> None:
         if len(extents) == 1:
             name = variables_of(node)[0]
             vector_loop(w, name, begin, end, lanes, lambda: add(_lane_zero(w, name)), known)
+        elif before := _short_rows(w, node, begin, end, lanes, add):
+            fold.parts.turn(before)
         else:
             _flat_vectors(w, node, begin, end, lanes, add)
         fold.end()
@@ -400,6 +402,16 @@ def _lane_zero(w: Writer, name: str) -> str:
     variable = w.variables[name]
     assert isinstance(variable, Ramp)
     return variable.base
+
+
+def _short_rows(w: Writer, node: Node, begin: str, end: str, lanes: int, add: Callable[[str], None]) -> str:
+    """`walk_short_rows` where that pays, in the order of whose places the partial results then are; else no text."""
+    if not isinstance(length := extents_of(node)[-1], int) or length >= lanes:
+        return ""
+    from adjit.compiler.llvm.emit_short_rows import period_of, walk_short_rows
+
+    period = period_of(w, node, lanes)
+    return walk_short_rows(w, node, period, begin, end, lanes, add) if period else ""
 
 
 def _flat_vectors(
@@ -458,14 +470,7 @@ def _by_piece(w: Writer, pairs: Pairs, start: str, stop: str, lanes: int, add: C
 
 def _lane_by_lane(w: Writer, pairs: Pairs, start: str, stop: str, lanes: int, add: Callable[[str], None]) -> None:
     """The terms start..stop-1, at most `lanes` of them, each lane with variables of its own."""
-    flat = Dim.named("@flat")
-    w.bounds.declare("@flat", product(extent for _, extent in pairs))
+    from adjit.compiler.llvm.emit_short_rows import lane_by_lane
+
     mask = below(w.f, lanes, w.f.let(f"sub nsw i64 {stop}, {start}"))
-    with w.vector(lanes, mask), w.bound({"@flat": Ramp(start)}):
-        places: dict[str, Lanes] = {}
-        step: Size = 1
-        for name, size in reversed(pairs):
-            places[name] = Lanes(vector(w, (flat // step) % size, 64))
-            step = step * size
-        with w.bound(places):
-            add(start)
+    lane_by_lane(w, pairs, start, mask, lanes, lambda: add(start))

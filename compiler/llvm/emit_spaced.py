@@ -59,6 +59,24 @@ def _first_lane(w: Writer, lanes: int, condition: str) -> str:
     return w.f.let(f"insertelement <{lanes} x i1> zeroinitializer, i1 {condition}, i32 0")
 
 
+def load_pattern(w: Writer, pointer: str, type: LLType, where: Place) -> str:
+    """The elements at known distances from each other, which two vectors hold, each in its lane."""
+    f, count, first = w.f, type.lanes, min(where.offsets)
+    span = max(where.offsets) - first + 1
+    at = offset(f, type.element, offset(f, type.element, pointer, where.base), first)
+    order = [each - first for each in where.offsets]
+    if span <= count:
+        there = f"<{', '.join(f'i1 {place < span}'.lower() for place in range(count))}>"
+        return f.shuffle(type, order, masked_load(f, type, at, there, type.constant(0)))
+    # The second vector ends at the last element, for there need not be more.
+    starts = (0, span - count)
+    low, high = (
+        f.let(f"load {type.llvm}, ptr {offset(f, type.element, at, start)}, align {type.dtype.itemsize}")
+        for start in starts
+    )
+    return f.shuffle(type, [place if place < count else count + place - starts[1] for place in order], low, high)
+
+
 def load_strided(
     w: Writer, pointer: str, type: LLType, base: str, stride: int, lanes: str | None, shift: int = 0, reach: int = 0
 ) -> str:

@@ -55,13 +55,22 @@ class Ramp:
 
 
 @frozen
+class Pattern:
+    """A variable that is `base + offsets[l]` in lane l; `base` is an i64, and the offset of lane 0 is 0."""
+
+    base: str
+    offsets: tuple[int, ...]
+
+
+@frozen
 class Lanes:
     """A variable with any values in the lanes: a vector of i64."""
 
     name: str
 
 
-Variable: TypeAlias = "Uniform | Ramp | Lanes"
+Variable: TypeAlias = "Uniform | Ramp | Pattern | Lanes"
+VARYING = (Ramp, Pattern, Lanes)
 Rule: TypeAlias = "Callable[[Writer, Node], None]"
 
 

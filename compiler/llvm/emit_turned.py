@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 from adjit.compiler.llvm.emit_choice import WIDEST_STRIDE, extents_of, variables_of
 from adjit.compiler.llvm.emit_index import uniform
-from adjit.compiler.llvm.emit_state import ZEROS, Lanes, Ramp, Register, Uniform, Writer
+from adjit.compiler.llvm.emit_state import VARYING, ZEROS, Ramp, Register, Uniform, Writer
 from adjit.compiler.llvm.sequences import masked_load, offset
 from adjit.compiler.llvm.text import LLType
 from adjit.compiler.llvm.transposition import transpose
@@ -55,7 +55,7 @@ def apart(w: Writer, node: Node, name: str) -> Size:
     flat = address(node.inputs[0].type, node.attributes["at"])  # type: ignore[arg-type]
     if not isinstance(flat, Dim) or flat.coefficient(name) != 1:
         return 0
-    moving = [key for key in flat.names if isinstance(w.variables.get(key), (Ramp, Lanes))]
+    moving = [key for key in flat.names if isinstance(w.variables.get(key), VARYING)]
     if len(moving) != 1 or not isinstance(w.variables[moving[0]], Ramp):
         return 0
     stride = flat.coefficient(moving[0])

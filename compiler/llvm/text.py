@@ -8,7 +8,7 @@ vectors of any width.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import field
 from typing import TYPE_CHECKING
@@ -60,7 +60,11 @@ class LLType:
 
     def numbers(self, scale: int = 1) -> str:
         """The literal of the lanes' numbers times `scale`: 0, scale, 2*scale, ..."""
-        return f"<{', '.join(f'{self.element} {lane * scale}' for lane in range(self.lanes))}>"
+        return self.listed([lane * scale for lane in range(self.lanes)])
+
+    def listed(self, values: Iterable[int]) -> str:
+        """The literal of integers, one for each lane."""
+        return f"<{', '.join(f'{self.element} {value}' for value in values)}>"
 
 
 def literal(dtype: DType, value: float | int | bool) -> str:
