@@ -247,7 +247,7 @@ def _jax_walk(noise: Any, n: Any) -> Any:
 def _captured(
     name: str, about: str, operands: Any, program: Callable[..., Any], written: tuple[int, ...], jax: Any = None
 ) -> Workload:
-    """A workload of a program whose operands in the places `written` it gets as copies; the last one is its count."""
+    """A workload of a program whose operands in the places `written` it gets as copies; those of rank 0 are counts."""
 
     def function(t: Any, *given: Any) -> Any:
         return program(*(x.clone() if place in written else x for place, x in enumerate(given)))
@@ -256,8 +256,8 @@ def _captured(
         compiled = njit(program)
 
         def run(*given: Any) -> Any:
-            own = [x.copy() if place in written else x for place, x in enumerate(given[:-1])]
-            return compiled(*own, int(given[-1]))
+            own = [x.copy() if place in written else x for place, x in enumerate(given)]
+            return compiled(*(x if x.ndim else int(x) for x in own))
 
         return run
 
