@@ -162,14 +162,18 @@ def _sharing(w: Writer, node: Node, steps: Sequence[Step]) -> int:
 
 
 def _private_scratch(nodes: Sequence[Node], name: str) -> set[Value]:
-    """The scratch memory that each row fills anew: its places do not depend on the row, the variable `name`."""
+    """The scratch memory that each row fills anew: its places do not depend on the row, the variable `name`.
+
+    What rows read and never write was filled for all of them.
+    """
     found: dict[Value, bool] = {}
     for node in nodes:
         for access in (node, *(inner for region in node.regions for inner in region.walk())):
             buffer = access.inputs[0] if access.op in (LOAD, STORE) else None
             if buffer is not None and buffer.node is not None and buffer.node.op is SCRATCH:
                 fixed = name not in size_names(address(buffer.type, access.attributes["at"]))  # type: ignore[arg-type]
-                found[buffer] = found.get(buffer, not buffer.node.attributes["shared"]) and fixed
+                fills = access.op is STORE and not buffer.node.attributes["shared"]
+                found[buffer] = found.get(buffer, fills) and fixed
     return {buffer for buffer, is_private in found.items() if is_private}
 
 
