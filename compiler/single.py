@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cache
+from itertools import chain
+from itertools import count as numbers
 from math import prod
+from string import ascii_lowercase
 from typing import Any
 
 import numpy as np
@@ -85,7 +88,7 @@ def _open_types(
 ) -> tuple[TensorType, ...]:
     """The operands' types with sizes left open, where the op's attributes do not fix them."""
     dims: list[list[Size]] = [list(array.shape) for array in arrays]
-    names = iter("abcdefghijklmnopqrstuvwxyz")
+    names = chain(ascii_lowercase, (f"d{number}" for number in numbers()))
     if op.name in ("reduce_sum", "reduce_prod", "sort"):
         dims = [[Dim.named(next(names)) for _ in own] for own in dims]
     elif op.name.startswith("scatter_"):

@@ -6,8 +6,20 @@ No signature is needed: every call is served alike.  Whatever is not plain is Py
 from __future__ import annotations
 
 from adjit.compiler.entry.interpreter import Py_IncRef, PyTuple_Size
-from adjit.compiler.entry.known import A_SET_SLOW, IS_RECORDING, IS_TRACING, LIST, MODE, NONE, T_MEMORY, TUPLE
-from adjit.compiler.entry.making import written
+from adjit.compiler.entry.known import (
+    A_SET_SLOW,
+    ASK_WRITE,
+    IS_RECORDING,
+    IS_TRACING,
+    LIST,
+    M_VERSION,
+    MODE,
+    NONE,
+    T_MEMORY,
+    TUPLE,
+    UNTRACKED,
+)
+from adjit.compiler.entry.making import is_allowed, written
 from adjit.compiler.entry.objects import array_of, in_order, is_tensor
 from adjit.compiler.entry.parts import assigned_part, element_bytes, has_no_history
 from adjit.compiler.entry.placed import assigned_at
@@ -33,6 +45,8 @@ def assigned(target: int, index: int, value: int) -> int:
     array = array_of(target)
     if array == 0 or half(array + FLAGS) & WRITEABLE == 0 or not in_order(array) or element_bytes(array) == 0:
         return 0
+    if word(word(target + known(T_MEMORY)) + known(M_VERSION)) == known(UNTRACKED) and not is_allowed(known(ASK_WRITE)):
+        return -1
     done = 0
     if names_places(index):
         done = assigned_at(target, index, value, recording)

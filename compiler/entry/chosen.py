@@ -92,7 +92,7 @@ def where_true(self: int, index: int) -> int:
     if array == 0 or mask == 0 or word(mask + DESCRIPTION) != known(P_BOOL) or half(mask + NDIM) == 0:
         return UNANSWERED
     rank = half(mask + NDIM)
-    if not may_look(array) or element_bytes(array) == 0 or not may_look(mask):
+    if half(array + NDIM) > MOST_AXES or not may_look(array) or element_bytes(array) == 0 or not may_look(mask):
         return UNANSWERED
     if not begins_with(array, rank, word(mask + DIMENSIONS)):
         return UNANSWERED

@@ -6,7 +6,7 @@ import functools
 import os
 import sys
 from collections.abc import Callable, Mapping
-from types import CodeType, FunctionType
+from types import BuiltinFunctionType, CodeType, FunctionType
 from typing import Any, TypeGuard
 
 import adjit
@@ -209,6 +209,7 @@ class _Serving:
 
     def __init__(self, entry: Entry) -> None:
         self.entry = entry
+        self.plain: dict[Any, FunctionType] = {}  # by what serves them
         self.wanted = frozenset((*_OPERATORS, *_FREE, *_OTHERS, *_VIEWS, *_IN_PLACE))
         inside = (f"{module}.{name}" for module, names in _OF_MODULES.items() for name in names)
         self.public = frozenset((*_FREE, *_OTHERS, *_VIEWS, *_OF_NAMESPACE, *_CREATION, *_DRAWING, *inside))
@@ -278,10 +279,14 @@ class _Serving:
         home = home if home.startswith("adjit") else f"adjit.{home}".rstrip(".")
         if later != NEVER and later != AFTER_CALLER:  # users may have it, and want it pickled
             function.__module__, function.__qualname__ = __name__, path.replace(".", "__")
-        return self.entry.function(name, documented(name, function), operation.table, home)
+        made = self.entry.function(name, documented(name, function), operation.table, home)
+        self.plain[made] = function
+        return made
 
     def loaded(self, name: str, found: Any, *, method: bool) -> Any:
         """What to put in the place of something that is loaded only now."""
+        if method:  # a module loaded now has builtin functions from those loaded before, which are no methods
+            found = self.plain.get(found, found) if isinstance(found, BuiltinFunctionType) else found
         if isinstance(found, FunctionType) and name in (self.wanted if method else self.public):
             return self.method(name, found) if method else self.function(name, found)
         return found

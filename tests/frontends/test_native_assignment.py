@@ -302,3 +302,24 @@ def test_places_of_what_is_recorded() -> None:
         leaf[torch.tensor([0])] = 1.0
     with torch.no_grad():
         natively(lambda: leaf.__setitem__(torch.tensor([0]), 1.0))
+
+
+@pytest.mark.parametrize("index", [torch.tensor([True, False, True]), torch.tensor([0, 2]), [0, 2], 1])
+def test_what_may_not_be_written_stays(index: Any) -> None:
+    with torch.inference_mode():
+        target = torch.ones(3)
+    with pytest.raises(RuntimeError, match="Inplace update to inference tensor outside InferenceMode"):
+        target[index] = 5.0
+    assert target.tolist() == [1.0, 1.0, 1.0]
+    with torch.inference_mode():
+        target[index] = 5.0
+    assert 5.0 in target.tolist()
+
+
+@pytest.mark.parametrize("rank", [2, 31, 32, 33, 64])
+def test_masks_of_tensors_of_many_axes(rank: int) -> None:
+    x = torch.arange(6.0).reshape([2, *[1] * (rank - 2), 3])
+    for _ in range(3):
+        found = x[torch.tensor([False, True])]
+        assert found.shape == (1, *x.shape[1:]) and found.flatten().tolist() == [3.0, 4.0, 5.0]
+        assert x.sum().item() == 15.0

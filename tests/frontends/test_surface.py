@@ -90,3 +90,11 @@ def test_a_name_loads_its_module_once_touched(use: str) -> None:
 
 def test_operators_find_methods_that_wait() -> None:
     assert run("import adjit as torch; x = torch.ones(2, 2); print((x @ x).sum().item())") == "8.0"
+
+
+def test_methods_that_wait_are_methods_where_functions_are_native() -> None:
+    text = (
+        "import adjit as torch; from adjit.native import install; x = torch.eye(3) * 2; torch.linalg.det(x); "
+        "install.install(); torch.linalg.det(x); print(x.det().item(), x.matrix_exp().shape[0])"
+    )
+    assert run(text) == "8.0 3"
